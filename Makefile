@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#
+# For people; what kbuild reads is in Kbuild and module/Kbuild. "make help" lists the targets.
+
+KDIR    ?= /lib/modules/$(shell uname -r)/build
+PREFIX  ?= /usr/local
+SBINDIR ?= $(PREFIX)/sbin
+MANDIR  ?= $(PREFIX)/share/man
+CARGO   ?= cargo
+# trixie, forky or uml: build the module for that kernel of the kit, in the kit, instead of for KDIR.
+KERNEL  ?=
+
+build   := $(CURDIR)/build
+kit     := tests/kit/kit
+enter   := tests/kit/enter
+# A kbuild on this host takes all other variables (CLIPPY=1, V=1 …) from the command line by itself.
+kbuild   = $(MAKE) -C '$(KDIR)' M='$(CURDIR)' MO='$(build)/module'
+
+ifneq ($(filter-out trixie forky uml,$(KERNEL)),)
+$(error KERNEL is trixie, forky or uml, not $(KERNEL))
+endif
+
+.DEFAULT_GOAL := all
+.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-qemu lint install uninstall clean
+
+all: module userland ## module and userland for this host (the default)
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
+	@echo
+	@echo '  Variables: KDIR=, KERNEL=trixie|forky|uml (module); DESTDIR=, PREFIX= (install); VNET_CACHE= (where the kit is)'
+
+module: ## vnet.ko, for the kernel in KDIR= (this host's) or KERNEL=trixie|forky|uml (of the kit)
+ifeq ($(KERNEL),)
+	@module/check-kdir '$(KDIR)'
+	@mkdir -p '$(build)/module'
+	$(kbuild) modules
+	@echo 'made $(build)/module/module/vnet.ko'
+else
+	@tests/kit/module $(KERNEL) $(if $(CLIPPY),CLIPPY=1) $(if $(V),V=$(V))
+endif
+
+userland: ## vn, statically linked, into build/bin
+	@CARGO='$(CARGO)' tests/kit/userland
+
+kit: ## makes what demo and tests need, once, in VNET_CACHE (~/.cache/vnet)
+	@$(kit)
+
+kit-info: ## says what is in the kit
+	@$(kit) --info
+
+demo: ## two virtual machines with Debian's kernel, one Ethernet: a minute and a half, when the kit is there
+	@tests/run --demo
+
+test: ## everything: lint, unit tests, builds, and the module in running kernels
+	@tests/run
+
+test-unit: ## unit tests of the core and of userland
+	@tests/run unit
+
+test-uml: ## the module in one user-mode kernel with many namespaces as hosts
+	@tests/run uml ynl
+
+test-qemu: ## the module in two virtual machines with Debian's kernel
+	@tests/run qemu
+
+lint: ## formatting, clippy, shellcheck, pyflakes, licences
+	@tests/run lint
+
+install: ## installs what "make" has built: DESTDIR=, PREFIX=/usr/local
+	$(kbuild) modules_install $(if $(DESTDIR),INSTALL_MOD_PATH='$(DESTDIR)' DEPMOD=true)
+	install -D -m 755 build/bin/vn '$(DESTDIR)$(SBINDIR)/vn'
+	for page in docs/man/*.8; do [ ! -e "$$page" ] || install -D -m 644 "$$page" '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
+
+uninstall: ## removes what "make install" has put in place
+	rm -f '$(DESTDIR)$(SBINDIR)/vn'
+	for page in docs/man/*.8; do rm -f '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
+	rm -f '$(DESTDIR)/lib/modules/'*/updates/module/vnet.ko*
+	[ -n '$(DESTDIR)' ] || depmod
+
+clean: ## removes build/
+	rm -rf build
