@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+# shellcheck shell=bash
+#
+# What the cases share. Every host is a network namespace with eth0 in one LAN; every customer's machine is a namespace
+# on a veth, the other end of which is a port of a bridge in its host:
+#
+#   namespace a1             namespace h1                         namespace lan     namespace h2            namespace a2
+#   ┌──────────────┐  ┌───────────────────────────────────┐       ┌─────────┐       ┌───────────────┐      ┌──────────────┐
+#   │ eth0         │  │ v-a1 ─ vnbr0005 ─ vnif0005 … eth0 ├───────┤ bridge  ├───────┤ eth0 …        ├──────┤ eth0         │
+#   │ 10.0.0.1/24  ├──┤                    192.0.2.1/24   │       │         │       │ 192.0.2.2/24  │      │ 10.0.0.2/24  │
+#   └──────────────┘  └───────────────────────────────────┘       └─────────┘       └───────────────┘      └──────────────┘
+
+VN=/src/build/bin/vn
+MODULE=/src/build/module-uml/module/vnet.ko
+export GROUP=224.10.0.1
+
+say() { printf '# %s\n' "$*"; }
+ok() { printf 'ok - %s\n' "$*"; }
+fail() {
+	printf 'not ok - %s\n' "$*"
+	say "at $(caller 1 2>/dev/null || caller)"
+	exit 1
+}
+trap 'printf "not ok - line %s: %s (exit status %s)\n" "$LINENO" "$BASH_COMMAND" "$?"' ERR
+set -E
+
+# on NS COMMAND...: runs it in the namespace.
+on() {
+	local ns=$1
+	shift
+	nsenter --net="/run/netns/$ns" -- "$@"
+}
+
+# wait_for SECONDS TEXT COMMAND...: until the command succeeds.
+wait_for() {
+	local end=$((SECONDS + $1)) text=$2
+	shift 2
+	until "$@" >/dev/null 2>&1; do
+		[ "$SECONDS" -lt "$end" ] || fail "$text: not within the time given: $*"
+		sleep 0.05
+	done
+	ok "$text"
+}
+
+# holds TEXT COMMAND...; and that it does not.
+holds() {
+	local text=$1 said
+	shift
+	said=$("$@" 2>&1) || { say "$said"; fail "$text: $*"; }
+	ok "$text"
+}
+never() {
+	local text=$1
+	shift
+	! "$@" >/dev/null 2>&1 || fail "$text: $*"
+	ok "$text"
+}
+
+# equal TEXT GOT EXPECTED
+equal() {
+	[ "$2" = "$3" ] || fail "$1: got '$2', expected '$3'"
+	ok "$1"
+}
+
+# refused TEXT PATTERN VN-ARGUMENTS...: vn must exit with 2 and say something that matches.
+refused() {
+	local text=$1 pattern=$2 said rc=0
+	shift 2
+	said=$("$VN" "$@" 2>&1) || rc=$?
+	[ "$rc" = 2 ] || fail "$text: vn $* exits with $rc, not 2: $said"
+	grep -qiE -- "$pattern" <<<"$said" || fail "$text: vn $* says '$said', not /$pattern/"
+	ok "$text: $said"
+}
+
+load() { insmod "$MODULE" "$@"; }
+
+# ns NAME...: namespaces with loopback up, without the noise of IPv6.
+ns() {
+	local n
+	for n in "$@"; do
+		ip netns add "$n"
+		on "$n" sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1
+		ip -n "$n" link set lo up
+	done
+}
+
+# hosts N [MTU]: h1 … hN, each with eth0 192.0.2.N/24 on one LAN, multicast by eth0.
+hosts() {
+	local i mtu=${2:-1500}
+	ns lan
+	on lan ip link add lan mtu "$mtu" type bridge stp_state 0 mcast_snooping 0
+	on lan ip link set lan up
+	for i in $(seq "$1"); do
+		ns "h$i"
+		ip -n lan link add "h$i" mtu "$mtu" type veth peer name eth0 netns "h$i" mtu "$mtu"
+		ip -n lan link set "h$i" master lan up
+		ip -n "h$i" link set eth0 up
+		ip -n "h$i" addr add "192.0.2.$i/24" dev eth0
+		ip -n "h$i" route add 224.0.0.0/4 dev eth0
+	done
+}
+
+# net HOST ID [ARGUMENTS...]: a vnet with its bridge.
+net() {
+	local host=$1 id=$2
+	shift 2
+	"$VN" -n "$host" net create "$id" --bridge "vnbr$id" "$@"
+}
+
+# vm NAME HOST ID ADDRESS [MAC]: a customer's machine on the vnet's bridge. Its MTU is the bridge's.
+vm() {
+	local name=$1 host=$2 id=$3 address=$4 mac=${5:-} mtu
+	mtu=$(on "$host" cat "/sys/class/net/vnif$id/mtu" 2>/dev/null) || mtu=$(ip -n "$host" -j link show "vnif$id" | jq '.[0].mtu')
+	ns "$name"
+	ip -n "$host" link add "v-$name" mtu "$mtu" type veth peer name eth0 netns "$name" mtu "$mtu"
+	[ -z "$mac" ] || ip -n "$name" link set eth0 address "$mac"
+	ip -n "$host" link set "v-$name" master "vnbr$id" up
+	ip -n "$name" addr add "$address/24" dev eth0
+	ip -n "$name" link set eth0 up
+}
+
+mac_of() { ip -n "$1" -j link show "${2:-eth0}" | jq -r '.[0].address'; }
+
+pings() { on "$1" ping -q -n -c 1 -W "${3:-2}" "$2"; }
+reaches() { wait_for 10 "$1 reaches $2" pings "$1" "$2" 1; }
+# Three questions, none answered.
+isolated() { never "$1 does not reach $2" on "$1" ping -q -n -c 3 -i 0.2 -W 1 "$2"; }
+
+# net_field HOST ID FIELD, counter HOST ID NAME, host_counter HOST NAME
+net_field() { "$VN" -n "$1" -j net show "$2" | jq -r ".[\"$3\"]"; }
+counter() { "$VN" -n "$1" -j -s net show "$2" | jq -r ".stats[\"$3\"]"; }
+host_counter() { "$VN" -n "$1" -j -s host status | jq -r ".stats[\"$2\"]"; }
+counts() { [ "$(counter "$1" "$2" "$3")" -ge "$4" ]; }
+host_counts() { [ "$(host_counter "$1" "$2")" -ge "$3" ]; }
+
+# behind HOST ID MAC: the address the table has for it, or nothing.
+behind() { "$VN" -n "$1" -j varp list "$2" | jq -r --arg mac "$3" '.[] | select(.mac == $mac) | .addr'; }
+is_behind() { [ "$(behind "$1" "$2" "$3")" = "$4" ]; }
+unknown() { [ -z "$(behind "$1" "$2" "$3")" ]; }
+local_macs() { "$VN" -n "$1" -j vif list "$2" | jq -r '.[].mac'; }
