@@ -1,0 +1,172 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""test_stock.py [--tunnel vxlan]: the module in Debian's unmodified kernel, two guests as two hosts.
+
+Each check is a function below, run in the order of the file: all of them are run, one failure does not hide others. With
+--tunnel vxlan the kernel's own tunnel takes vnet's place, and only what does not need vn is checked: it proves the bed.
+"""
+
+import json
+import re
+import sys
+import traceback
+
+from guest import GuestError
+from lab import Clock, Lab
+
+CHECKS = []
+
+
+def check(text, own=False):
+    def register(function):
+        CHECKS.append((text, own, function))
+        return function
+
+    return register
+
+
+def equal(got, expected, what):
+    if got != expected:
+        raise GuestError(f"{what}: got {got!r}, expected {expected!r}")
+
+
+def true(value, what):
+    if not value:
+        raise GuestError(what)
+
+
+@check("the module loads into the stock kernel", own=True)
+def load(lab):
+    lab.load()
+
+
+@check("a vnet, its bridge and customers' machines on both hosts")
+def setup(lab):
+    lab.start_capture(lab.h1)
+    for number, guest in enumerate(lab.guests, 1):
+        lab.create(guest, "0005")
+        lab.customer(guest, f"a{number}", "0005", f"10.5.0.{number}")
+
+
+@check("ARP resolves and ping goes across, nothing lost")
+def ping(lab):
+    # The first question waits for both ends to be up.
+    lab.h1.wait_for("ip netns exec a1 ping -c 1 -W 1 10.5.0.2")
+    status, output = lab.ping(lab.h1, "a1", "10.5.0.2", 5)
+    equal(status, 0, output)
+    true(" 0% packet loss" in output, output)
+    neighbour = json.loads(lab.h1.run("ip -n a1 -j neigh show 10.5.0.2"))
+    true(re.match(r"([0-9a-f]{2}:){5}", neighbour[0].get("lladdr", "")), f"no ARP entry: {neighbour}")
+
+
+@check("the outer packets are UDP 1798, flood to the group, then unicast")
+def outer(lab):
+    text = lab.capture(lab.h1, lines=40)
+    group = "224.10.0.1.1798" if lab.tunnel == "vnet" else "239.1.1.1.1798"
+    true(re.search(r"192\.0\.2\.1\.\d+ > " + re.escape(group), text), f"nothing to the group:\n{text}")
+    true(re.search(r"192\.0\.2\.1\.\d+ > 192\.0\.2\.2\.1798", text), f"nothing to h2:\n{text}")
+    true(re.search(r"192\.0\.2\.2\.\d+ > 192\.0\.2\.1\.1798", text), f"nothing from h2:\n{text}")
+
+
+@check("the outer payload is the original's format", own=True)
+def format_of_outer(lab):
+    text = lab.capture(lab.h1, options="-x", lines=200)
+    payloads = re.split(r"\nIP ", text)
+    packet = next(p for p in payloads if re.search(r"> 192\.0\.2\.2\.1798", p))
+    data = bytes.fromhex("".join("".join(line.split(":", 1)[1].split()) for line in packet.splitlines() if line.startswith("\t0x")))
+    header = 4 * (data[0] & 15) + 8
+    message = data[header : header + 22]
+    equal(message[:4].hex(), "00020000", "message: a frame in UDP")
+    equal(message[4:6].hex(), "0040", "EtherIP header")
+    equal(message[6:22].hex(), "00" * 15 + "05", "id in the message")
+
+
+@check("an iperf3 TCP transfer goes across")
+def iperf(lab):
+    rate = lab.iperf((lab.h2, "a2"), (lab.h1, "a1"), "10.5.0.2")
+    true(rate > 1, f"{rate:.1f} Mbit/s")
+    print(f"        {rate:.0f} Mbit/s", flush=True)
+
+
+@check("the VARP table says behind which host a MAC is", own=True)
+def varp(lab):
+    mac = json.loads(lab.h2.run("ip -n a2 -j link show eth0"))[0]["address"]
+    entries = json.loads(lab.h1.run("vn -j varp list 0005"))
+    true(any(e["mac"] == mac and e["addr"] == "192.0.2.2" for e in entries), f"{mac} is not behind 192.0.2.2: {entries}")
+    local = json.loads(lab.h2.run("vn -j vif list 0005"))
+    true(any(e["mac"] == mac for e in local), f"{mac} is not local in h2: {local}")
+
+
+@check("net list, net show and counters", own=True)
+def show(lab):
+    nets = json.loads(lab.h1.run("vn -j net list"))
+    equal([(n["ifname"], n["mtu"]) for n in nets], [("vnif0005", 1436)], "net list")
+    stats = json.loads(lab.h1.run("vn -j -s net show 0005"))["stats"]
+    true(stats["tx-packets"] > 0 and stats["rx-packets"] > 0 and stats["flooded"] > 0, f"counters: {stats}")
+    equal(stats["rx-no-memory"] + stats["rx-short"] + stats["rx-bad-source"], 0, f"drops {stats}")
+
+
+@check("another vnet id does not reach this one")
+def isolation(lab):
+    lab.create(lab.h2, "0006")
+    lab.customer(lab.h2, "b2", "0006", "10.5.0.3")
+    status, output = lab.ping(lab.h1, "a1", "10.5.0.3")
+    true(status != 0 and "100% packet loss" in output, f"it does:\n{output}")
+    equal(lab.ping(lab.h1, "a1", "10.5.0.2")[0], 0, "the own vnet must still be reached")
+
+
+@check("deletion removes device and bridge", own=True)
+def delete(lab):
+    lab.h2.run("vn net delete 0006 --bridge")
+    equal(lab.h2.status("ip link show vnif0006")[0], 1, "vnif0006")
+    equal(lab.h2.status("ip link show vnbr0006")[0], 1, "vnbr0006")
+
+
+@check("the module unloads, with its devices and under traffic", own=True)
+def unload(lab):
+    lab.h1.run("ip netns exec a1 ping -q -f 10.5.0.2 >/dev/null 2>&1 & sleep 0.5")
+    lab.both(lambda number: "rmmod vnet", 60)
+    equal(lab.h1.status("ip link show vnif0005")[0], 1, "vnif0005 after rmmod")
+    lab.h1.run("kill %1 2>/dev/null; killall ping; true")
+    lab.both(lambda number: "modprobe vnet && rmmod vnet", 60)
+
+
+@check("the kernels' logs are free of warnings")
+def quiet(lab):
+    splats = lab.splats()
+    true(not splats, "\n".join(splats))
+
+
+def main():
+    tunnel = sys.argv[sys.argv.index("--tunnel") + 1] if "--tunnel" in sys.argv else "vnet"
+    clock = Clock()
+    passed = failed = 0
+    lab = Lab(f"stock-{tunnel}", tunnel, say=lambda text: print(f"# {text}", flush=True))
+    print(f"# {clock} both guests are up", flush=True)
+    try:
+        for text, own, function in CHECKS:
+            if own and tunnel != "vnet":
+                continue
+            try:
+                function(lab)
+                passed += 1
+                print(f"pass  {clock}  {text}", flush=True)
+            except Exception as error:  # pylint: disable=broad-except
+                failed += 1
+                print(f"FAIL  {clock}  {text}\n        " + str(error).replace("\n", "\n        "), flush=True)
+                if not isinstance(error, GuestError):
+                    traceback.print_exc()
+                for guest in lab.guests:
+                    guest.check_alive()
+    except GuestError as error:
+        failed += 1
+        print(f"FAIL  {clock}  {error}")
+    finally:
+        lab.close()
+    print(f"# what the guests said: build/qemu/stock-{tunnel}/")
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
