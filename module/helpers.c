@@ -1,0 +1,539 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Kernel inlines and macros as functions that Rust can call; see helpers.h. Also the module's parameters, as the kernel's
+ * Rust has none that are text.
+ */
+#include <linux/etherdevice.h>
+#include <linux/igmp.h>
+#include <linux/module.h>
+#include <linux/netdevice.h>
+#include <linux/rhashtable.h>
+#include <linux/version.h>
+#include <linux/workqueue.h>
+#include <net/dst_cache.h>
+#include <net/genetlink.h>
+#include <net/gro.h>
+#include <net/gro_cells.h>
+#include <net/inet_ecn.h>
+#include <net/ip_tunnels.h>
+#include <net/netns/generic.h>
+#include <net/route.h>
+#include <net/rtnetlink.h>
+#include <net/udp_tunnel.h>
+
+#include "helpers.h"
+
+MODULE_ALIAS_RTNL_LINK("vnet");
+MODULE_ALIAS_GENL_FAMILY("vnet");
+
+static char *varp_mcaddr = "224.10.0.1";
+module_param(varp_mcaddr, charp, 0444);
+MODULE_PARM_DESC(varp_mcaddr, "multicast group of new namespaces, or none");
+
+static char *varp_device = "";
+module_param(varp_device, charp, 0444);
+MODULE_PARM_DESC(varp_device, "underlay device of the initial namespace (by the routing table unless given)");
+
+static ushort varp_port = 1798;
+module_param(varp_port, ushort, 0444);
+MODULE_PARM_DESC(varp_port, "UDP port of new namespaces");
+
+static unsigned char varp_ttl = 64;
+module_param(varp_ttl, byte, 0444);
+MODULE_PARM_DESC(varp_ttl, "TTL of what new namespaces send");
+
+struct module *vnet_this_module(void)
+{
+	return THIS_MODULE;
+}
+
+const char *vnet_param_group(void)
+{
+	return varp_mcaddr;
+}
+
+const char *vnet_param_device(void)
+{
+	return varp_device;
+}
+
+unsigned int vnet_param_port(void)
+{
+	return varp_port;
+}
+
+unsigned int vnet_param_ttl(void)
+{
+	return varp_ttl;
+}
+
+/* Hash tables. */
+
+static const struct rhashtable_params mac_params = {
+	.head_offset = offsetof(struct vnet_mac_node, node),
+	.key_offset = offsetof(struct vnet_mac_node, key),
+	.key_len = sizeof_field(struct vnet_mac_node, key),
+	.automatic_shrinking = true,
+};
+
+static const struct rhashtable_params id_params = {
+	.head_offset = offsetof(struct vnet_id_node, node),
+	.key_offset = offsetof(struct vnet_id_node, key),
+	.key_len = sizeof_field(struct vnet_id_node, key),
+	.automatic_shrinking = true,
+};
+
+int vnet_mac_table_init(struct rhashtable *ht)
+{
+	return rhashtable_init(ht, &mac_params);
+}
+
+struct vnet_mac_node *vnet_mac_table_lookup(struct rhashtable *ht, u64 key)
+{
+	return rhashtable_lookup(ht, &key, mac_params);
+}
+
+int vnet_mac_table_insert(struct rhashtable *ht, struct vnet_mac_node *node)
+{
+	return rhashtable_lookup_insert_fast(ht, &node->node, mac_params);
+}
+
+int vnet_mac_table_remove(struct rhashtable *ht, struct vnet_mac_node *node)
+{
+	return rhashtable_remove_fast(ht, &node->node, mac_params);
+}
+
+int vnet_id_table_init(struct rhashtable *ht)
+{
+	return rhashtable_init(ht, &id_params);
+}
+
+struct vnet_id_node *vnet_id_table_lookup(struct rhashtable *ht, const u8 *key)
+{
+	return rhashtable_lookup(ht, key, id_params);
+}
+
+int vnet_id_table_insert(struct rhashtable *ht, struct vnet_id_node *node)
+{
+	return rhashtable_lookup_insert_fast(ht, &node->node, id_params);
+}
+
+int vnet_id_table_remove(struct rhashtable *ht, struct vnet_id_node *node)
+{
+	return rhashtable_remove_fast(ht, &node->node, id_params);
+}
+
+void vnet_table_walk_start(struct rhashtable_iter *iter)
+{
+	rhashtable_walk_start(iter);
+}
+
+/* Locks and work. */
+
+void vnet_spin_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void vnet_spin_lock_bh(spinlock_t *lock)
+{
+	spin_lock_bh(lock);
+}
+
+void vnet_spin_unlock_bh(spinlock_t *lock)
+{
+	spin_unlock_bh(lock);
+}
+
+void vnet_delayed_work_init(struct delayed_work *work, void (*func)(struct work_struct *))
+{
+	INIT_DELAYED_WORK(work, func);
+}
+
+void vnet_delayed_work_queue(struct delayed_work *work, unsigned long delay)
+{
+	queue_delayed_work(system_power_efficient_wq, work, delay);
+}
+
+void vnet_delayed_work_requeue(struct delayed_work *work, unsigned long delay)
+{
+	mod_delayed_work(system_power_efficient_wq, work, delay);
+}
+
+void vnet_cond_resched(void)
+{
+	cond_resched();
+}
+
+unsigned int vnet_jiffies_to_msecs(unsigned long ticks)
+{
+	return jiffies_to_msecs(ticks);
+}
+
+/* Counters, one set a CPU. */
+
+u64 __percpu *vnet_counters_alloc(unsigned int count)
+{
+	return __alloc_percpu(array_size(count, sizeof(u64)), sizeof(u64));
+}
+
+void vnet_counters_free(u64 __percpu *counters)
+{
+	free_percpu(counters);
+}
+
+void vnet_counter_add(u64 __percpu *counters, unsigned int index, u64 value)
+{
+	this_cpu_add(counters[index], value);
+}
+
+u64 vnet_counter_sum(u64 __percpu *counters, unsigned int index)
+{
+	u64 sum = 0;
+	int cpu;
+
+	for_each_possible_cpu(cpu)
+		sum += READ_ONCE(per_cpu_ptr(counters, cpu)[index]);
+	return sum;
+}
+
+/* Packets. */
+
+bool vnet_skb_may_pull(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_may_pull(skb, len);
+}
+
+bool vnet_skb_inet_may_pull(struct sk_buff *skb)
+{
+	return pskb_inet_may_pull(skb);
+}
+
+void vnet_skb_reset_mac_header(struct sk_buff *skb)
+{
+	skb_reset_mac_header(skb);
+}
+
+void vnet_skb_reset_network_header(struct sk_buff *skb)
+{
+	skb_reset_network_header(skb);
+}
+
+void vnet_skb_postpull_rcsum(struct sk_buff *skb, const void *start, unsigned int len)
+{
+	skb_postpull_rcsum(skb, start, len);
+}
+
+void vnet_skb_set_protocol(struct sk_buff *skb, __be16 protocol)
+{
+	skb->protocol = protocol;
+}
+
+/* Offset of the network header from the start of the buffer, not of the packet. */
+int vnet_skb_network_offset(const struct sk_buff *skb)
+{
+	return skb_network_header(skb) - skb->head;
+}
+
+/* As the kernel's own tunnels do with what skb_tunnel_check_pmtu() made of a packet. */
+void vnet_skb_turn_back(struct sk_buff *skb, struct net_device *dev)
+{
+	skb->pkt_type = PACKET_HOST;
+	skb->protocol = eth_type_trans(skb, dev);
+	netif_rx(skb);
+}
+
+void vnet_skb_drop(struct sk_buff *skb)
+{
+	kfree_skb(skb);
+}
+
+struct sk_buff *vnet_skb_clone(struct sk_buff *skb)
+{
+	return skb_clone(skb, GFP_ATOMIC);
+}
+
+/* RFC 6040, on the way out of the tunnel. The inner network header must be set and in the linear part. */
+bool vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer)
+{
+	u8 inner;
+
+	switch (skb->protocol) {
+	case htons(ETH_P_IP):
+		inner = ip_hdr(skb)->tos;
+		break;
+	case htons(ETH_P_IPV6):
+		if (skb_headlen(skb) < sizeof(struct ipv6hdr))
+			return true;
+		inner = ipv6_get_dsfield(ipv6_hdr(skb));
+		break;
+	default:
+		return true;
+	}
+	return INET_ECN_decapsulate(skb, outer, inner) <= 1;
+}
+
+/* RFC 6040, on the way into the tunnel: the TOS of the outer header. */
+u8 vnet_skb_ecn_encapsulate(struct sk_buff *skb, u8 tos)
+{
+	return ip_tunnel_ecn_encap(tos, ip_hdr(skb), skb);
+}
+
+/*
+ * Makes room for len bytes of ours and the outer headers in front of an inner frame, and keeps its segments whole. On
+ * error the packet is as it was or has a larger head.
+ */
+int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len)
+{
+	bool double_encap = false;
+	int err;
+
+	err = skb_cow_head(skb, LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len + sizeof(struct iphdr) +
+				sizeof(struct udphdr) + len);
+	if (unlikely(err))
+		return err;
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
+	double_encap = udp_tunnel_handle_partial(skb);
+#endif
+	err = iptunnel_handle_offloads(skb, SKB_GSO_UDP_TUNNEL_CSUM);
+	if (unlikely(err))
+		return err;
+	if (!double_encap)
+		skb_set_inner_protocol(skb, htons(ETH_P_TEB));
+	return 0;
+}
+
+bool vnet_is_bridge_port(const struct net_device *dev)
+{
+	return netif_is_any_bridge_port(dev);
+}
+
+void vnet_dstats_rx_add(struct net_device *dev, unsigned int len)
+{
+	dev_dstats_rx_add(dev, len);
+}
+
+void vnet_dstats_rx_dropped(struct net_device *dev)
+{
+	dev_dstats_rx_dropped(dev);
+}
+
+void vnet_dstats_tx_dropped(struct net_device *dev)
+{
+	dev_dstats_tx_dropped(dev);
+}
+
+void vnet_dst_release(struct rtable *rt)
+{
+	ip_rt_put(rt);
+}
+
+int vnet_dst_cache_init(struct dst_cache *cache)
+{
+	return dst_cache_init(cache, GFP_ATOMIC | __GFP_NOWARN);
+}
+
+void vnet_dst_cache_reset(struct dst_cache *cache)
+{
+	dst_cache_reset(cache);
+}
+
+struct net_device *vnet_rt_dev(const struct rtable *rt)
+{
+	return dst_dev(&rt->dst);
+}
+
+/* The device that a route leads to, for who does not send a packet. */
+int vnet_route_egress(struct net *net, __be32 daddr, int oif, int *ifindex, unsigned int *mtu)
+{
+	struct flowi4 fl4 = {
+		.daddr = daddr,
+		.flowi4_oif = oif,
+		.flowi4_proto = IPPROTO_UDP,
+	};
+	struct rtable *rt;
+
+	rt = ip_route_output_key(net, &fl4);
+	if (IS_ERR(rt))
+		return PTR_ERR(rt);
+	*ifindex = dst_dev(&rt->dst)->ifindex;
+	*mtu = READ_ONCE(dst_dev(&rt->dst)->mtu);
+	ip_rt_put(rt);
+	return 0;
+}
+
+/* Generic receive offload. */
+
+unsigned int vnet_gro_offset(struct sk_buff *skb)
+{
+	return skb_gro_offset(skb);
+}
+
+void *vnet_gro_header(struct sk_buff *skb, unsigned int hlen, unsigned int offset)
+{
+	return skb_gro_header(skb, hlen, offset);
+}
+
+void vnet_gro_pull(struct sk_buff *skb, const void *start, unsigned int len)
+{
+	skb_gro_postpull_rcsum(skb, start, len);
+	skb_gro_pull(skb, len);
+}
+
+struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb)
+{
+	return call_gro_receive(eth_gro_receive, head, skb);
+}
+
+void vnet_gro_flush_final(struct sk_buff *skb, struct sk_buff *pp, int flush)
+{
+	skb_gro_flush_final(skb, pp, flush);
+}
+
+bool vnet_gro_same_flow(struct sk_buff *skb)
+{
+	return NAPI_GRO_CB(skb)->same_flow;
+}
+
+void vnet_gro_clear_same_flow(struct sk_buff *skb)
+{
+	NAPI_GRO_CB(skb)->same_flow = 0;
+}
+
+/* Sockets. */
+
+void *vnet_sk_user_data(struct sock *sk)
+{
+	return rcu_dereference_sk_user_data(sk);
+}
+
+/* The kernel took a struct socket before 7.3. */
+void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+	setup_udp_tunnel_sock(net, sk, cfg);
+#else
+	setup_udp_tunnel_sock(net, sk->sk_socket, cfg);
+#endif
+}
+
+void vnet_udp_tunnel_sock_release(struct socket *sock)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+	udp_tunnel_sock_release(sock->sk);
+#else
+	udp_tunnel_sock_release(sock);
+#endif
+}
+
+int vnet_join_group(struct sock *sk, __be32 group, int ifindex)
+{
+	struct ip_mreqn mreq = {
+		.imr_multiaddr.s_addr = group,
+		.imr_ifindex = ifindex,
+	};
+	int err;
+
+	lock_sock(sk);
+	err = ip_mc_join_group(sk, &mreq);
+	release_sock(sk);
+	return err;
+}
+
+/* Namespaces and devices. */
+
+void *vnet_net_generic(const struct net *net, unsigned int id)
+{
+	return net_generic(net, id);
+}
+
+int vnet_peernet2id_alloc(struct net *net, struct net *peer)
+{
+	return peernet2id_alloc(net, peer, GFP_KERNEL);
+}
+
+struct net *vnet_dev_net(const struct net_device *dev)
+{
+	return dev_net(dev);
+}
+
+/* What the device of a tunnel can do, as the kernel's own tunnels have it. */
+void vnet_netdev_init(struct net_device *dev)
+{
+	netdev_features_t features = NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_FRAGLIST | NETIF_F_RXCSUM |
+				     NETIF_F_GSO_SOFTWARE;
+
+	dev->features |= features;
+	dev->vlan_features = dev->features;
+	dev->hw_features |= features;
+	dev->hw_enc_features = dev->hw_features;
+	netif_keep_dst(dev);
+	netif_set_tso_max_size(dev, GSO_MAX_SIZE);
+	dev->priv_flags |= IFF_NO_QUEUE | IFF_LIVE_ADDR_CHANGE;
+	dev->lltx = true;
+	dev->pcpu_stat_type = NETDEV_PCPU_STAT_DSTATS;
+	dev->needs_free_netdev = true;
+	eth_hw_addr_random(dev);
+}
+
+void vnet_netdev_lockdep_set_classes(struct net_device *dev)
+{
+	netdev_lockdep_set_classes(dev);
+}
+
+bool vnet_dev_is_up(const struct net_device *dev)
+{
+	return READ_ONCE(dev->flags) & IFF_UP;
+}
+
+/* Generic netlink. */
+
+struct sk_buff *vnet_genlmsg_new(void)
+{
+	return genlmsg_new(GENLMSG_DEFAULT_SIZE, GFP_KERNEL);
+}
+
+void vnet_genlmsg_end(struct sk_buff *skb, void *header)
+{
+	genlmsg_end(skb, header);
+}
+
+void vnet_genlmsg_cancel(struct sk_buff *skb, void *header)
+{
+	genlmsg_cancel(skb, header);
+}
+
+void vnet_nlmsg_free(struct sk_buff *skb)
+{
+	nlmsg_free(skb);
+}
+
+int vnet_genlmsg_unicast(struct net *net, struct sk_buff *skb, u32 portid)
+{
+	return genlmsg_unicast(net, skb, portid);
+}
+
+int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct sk_buff *skb, u32 portid)
+{
+	return genlmsg_multicast_netns(family, net, skb, portid, 0, GFP_KERNEL);
+}
+
+struct nlattr *vnet_nest_start(struct sk_buff *skb, int type)
+{
+	return nla_nest_start(skb, type);
+}
+
+void vnet_nest_end(struct sk_buff *skb, struct nlattr *start)
+{
+	nla_nest_end(skb, start);
+}
+
+u32 vnet_netlink_cb_portid(struct sk_buff *skb)
+{
+	return NETLINK_CB(skb).portid;
+}
+
+void vnet_dump_check_consistent(struct netlink_callback *cb, void *header)
+{
+	genl_dump_check_consistent(cb, header);
+}

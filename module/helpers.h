@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Kernel inlines and macros as functions that Rust can call. Each does what the inline of the same name does and no more,
+ * unless a comment says so. When the kernel's own Rust abstractions cover one, it can go.
+ */
+#ifndef VNET_HELPERS_H
+#define VNET_HELPERS_H
+
+#include <linux/rhashtable-types.h>
+#include <linux/types.h>
+
+struct delayed_work;
+struct dst_cache;
+struct dst_entry;
+struct genl_family;
+struct module;
+struct net;
+struct net_device;
+struct netlink_callback;
+struct nlattr;
+struct rtable;
+struct sk_buff;
+struct sock;
+struct socket;
+
+/* An object in a hash table keyed by an Ethernet address, in the low 48 bits. */
+struct vnet_mac_node {
+	struct rhash_head node;
+	u64 key;
+};
+
+/* An object in a hash table keyed by 16 bytes: a vnet's id, or the address of a host. */
+struct vnet_id_node {
+	struct rhash_head node;
+	u8 key[16];
+};
+
+struct module *vnet_this_module(void);
+const char *vnet_param_group(void);
+const char *vnet_param_device(void);
+unsigned int vnet_param_port(void);
+unsigned int vnet_param_ttl(void);
+
+int vnet_mac_table_init(struct rhashtable *ht);
+struct vnet_mac_node *vnet_mac_table_lookup(struct rhashtable *ht, u64 key);
+int vnet_mac_table_insert(struct rhashtable *ht, struct vnet_mac_node *node);
+int vnet_mac_table_remove(struct rhashtable *ht, struct vnet_mac_node *node);
+int vnet_id_table_init(struct rhashtable *ht);
+struct vnet_id_node *vnet_id_table_lookup(struct rhashtable *ht, const u8 *key);
+int vnet_id_table_insert(struct rhashtable *ht, struct vnet_id_node *node);
+int vnet_id_table_remove(struct rhashtable *ht, struct vnet_id_node *node);
+void vnet_table_walk_start(struct rhashtable_iter *iter);
+
+void vnet_spin_lock_init(spinlock_t *lock);
+void vnet_spin_lock_bh(spinlock_t *lock);
+void vnet_spin_unlock_bh(spinlock_t *lock);
+void vnet_delayed_work_init(struct delayed_work *work, void (*func)(struct work_struct *));
+void vnet_delayed_work_queue(struct delayed_work *work, unsigned long delay);
+void vnet_delayed_work_requeue(struct delayed_work *work, unsigned long delay);
+void vnet_cond_resched(void);
+unsigned int vnet_jiffies_to_msecs(unsigned long ticks);
+
+u64 __percpu *vnet_counters_alloc(unsigned int count);
+void vnet_counters_free(u64 __percpu *counters);
+void vnet_counter_add(u64 __percpu *counters, unsigned int index, u64 value);
+u64 vnet_counter_sum(u64 __percpu *counters, unsigned int index);
+
+bool vnet_skb_may_pull(struct sk_buff *skb, unsigned int len);
+bool vnet_skb_inet_may_pull(struct sk_buff *skb);
+void vnet_skb_reset_mac_header(struct sk_buff *skb);
+void vnet_skb_reset_network_header(struct sk_buff *skb);
+void vnet_skb_postpull_rcsum(struct sk_buff *skb, const void *start, unsigned int len);
+void vnet_skb_turn_back(struct sk_buff *skb, struct net_device *dev);
+void vnet_skb_set_protocol(struct sk_buff *skb, __be16 protocol);
+int vnet_skb_network_offset(const struct sk_buff *skb);
+void vnet_skb_drop(struct sk_buff *skb);
+struct sk_buff *vnet_skb_clone(struct sk_buff *skb);
+bool vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer);
+u8 vnet_skb_ecn_encapsulate(struct sk_buff *skb, u8 tos);
+int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len);
+bool vnet_is_bridge_port(const struct net_device *dev);
+void vnet_dstats_rx_add(struct net_device *dev, unsigned int len);
+void vnet_dstats_rx_dropped(struct net_device *dev);
+void vnet_dstats_tx_dropped(struct net_device *dev);
+void vnet_dst_release(struct rtable *rt);
+int vnet_dst_cache_init(struct dst_cache *cache);
+void vnet_dst_cache_reset(struct dst_cache *cache);
+struct net_device *vnet_rt_dev(const struct rtable *rt);
+int vnet_route_egress(struct net *net, __be32 daddr, int oif, int *ifindex, unsigned int *mtu);
+
+unsigned int vnet_gro_offset(struct sk_buff *skb);
+void *vnet_gro_header(struct sk_buff *skb, unsigned int hlen, unsigned int offset);
+void vnet_gro_pull(struct sk_buff *skb, const void *start, unsigned int len);
+struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb);
+void vnet_gro_flush_final(struct sk_buff *skb, struct sk_buff *pp, int flush);
+bool vnet_gro_same_flow(struct sk_buff *skb);
+void vnet_gro_clear_same_flow(struct sk_buff *skb);
+
+void *vnet_sk_user_data(struct sock *sk);
+void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg);
+void vnet_udp_tunnel_sock_release(struct socket *sock);
+int vnet_join_group(struct sock *sk, __be32 group, int ifindex);
+
+void *vnet_net_generic(const struct net *net, unsigned int id);
+int vnet_peernet2id_alloc(struct net *net, struct net *peer);
+struct net *vnet_dev_net(const struct net_device *dev);
+void vnet_netdev_init(struct net_device *dev);
+void vnet_netdev_lockdep_set_classes(struct net_device *dev);
+bool vnet_dev_is_up(const struct net_device *dev);
+
+struct sk_buff *vnet_genlmsg_new(void);
+void vnet_genlmsg_end(struct sk_buff *skb, void *header);
+void vnet_genlmsg_cancel(struct sk_buff *skb, void *header);
+void vnet_nlmsg_free(struct sk_buff *skb);
+int vnet_genlmsg_unicast(struct net *net, struct sk_buff *skb, u32 portid);
+int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct sk_buff *skb, u32 portid);
+struct nlattr *vnet_nest_start(struct sk_buff *skb, int type);
+void vnet_nest_end(struct sk_buff *skb, struct nlattr *start);
+u32 vnet_netlink_cb_portid(struct sk_buff *skb);
+void vnet_dump_check_consistent(struct netlink_callback *cb, void *header);
+
+#endif

@@ -1,0 +1,468 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! What one network namespace has of the module: its settings, socket, peers and vnets.
+//!
+//! Locking: settings and the list of vnets are under RTNL. The data path reads the table of vnets and the [`Underlay`]
+//! under RCU; an underlay is never changed but replaced whole. Lock order: RTNL, then the locks of `fdb` and `remote`.
+
+use core::net::Ipv4Addr;
+
+use kernel::prelude::*;
+use kernel::sync::Arc;
+use vnet_core::abi::{self, HostCounter};
+use vnet_core::wire::OVERHEAD_V4;
+use vnet_core::VnetId;
+
+use crate::device::Vnet;
+use crate::netlink;
+use crate::remote::{Remote, Remotes};
+use crate::sys::net::{DeviceEvent, Net, PerNet, PerNetStatic};
+use crate::sys::netdev::{self, Device, KillList, OwnDevice};
+use crate::sys::percpu::Counters;
+use crate::sys::rcu::{self, Guard, RcuArc, RcuBoxCell};
+use crate::sys::route;
+use crate::sys::rtnl::{Rtnl, RtnlCell};
+use crate::sys::table::{ById, Table};
+use crate::sys::udp::{Membership, UdpSocket};
+use crate::sys::{params, Refusal, Result};
+
+/// MTU that is assumed of an underlay of which nothing is known.
+const MTU_ASSUMED: u32 = 1500;
+
+/// What an administrator sets for a namespace.
+pub(crate) struct Settings {
+    /// UDP port, source and destination.
+    pub(crate) port: u16,
+    /// Group that frames are flooded to.
+    pub(crate) group: Option<Ipv4Addr>,
+    /// Index of the underlay device; 0 leaves it to the routing table.
+    pub(crate) device: u32,
+    /// Time to live of what is sent.
+    pub(crate) ttl: u8,
+    /// Hosts that frames are flooded to beside the group, in the order they were added.
+    pub(crate) peers: KVec<Ipv4Addr>,
+}
+
+impl Settings {
+    /// What the module was loaded with.
+    fn initial() -> Result<Self, Error> {
+        Ok(Self {
+            port: params::port(),
+            group: parse_group(params::group())?,
+            device: 0,
+            ttl: params::ttl(),
+            peers: KVec::new(),
+        })
+    }
+
+    /// A copy.
+    pub(crate) fn copy(&self) -> Result<Self> {
+        let mut peers = KVec::with_capacity(self.peers.len(), GFP_KERNEL)?;
+        peers.extend_from_slice(&self.peers, GFP_KERNEL)?;
+        Ok(Self { peers, ..*self })
+    }
+}
+
+/// The group of a module parameter.
+fn parse_group(text: &[u8]) -> Result<Option<Ipv4Addr>, Error> {
+    let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
+    if text == "none" {
+        return Ok(None);
+    }
+    match text.parse::<Ipv4Addr>() {
+        Ok(group) if group.is_multicast() => Ok(Some(group)),
+        _ => Err(EINVAL),
+    }
+}
+
+/// Refuses parameters that no namespace could use; words for the log.
+pub(crate) fn check_params() -> core::result::Result<(), &'static str> {
+    if parse_group(params::group()).is_err() {
+        return Err("varp_mcaddr is neither an IPv4 multicast address nor none");
+    }
+    if params::port() == 0 {
+        return Err("varp_port is 0");
+    }
+    if params::ttl() == 0 {
+        return Err("varp_ttl is 0");
+    }
+    Ok(())
+}
+
+/// What the data path needs to know of the network below, while there are vnets.
+pub(crate) struct Underlay {
+    socket: Arc<UdpSocket>,
+    membership: Option<Arc<Membership>>,
+    /// UDP port, source and destination.
+    pub(crate) port: u16,
+    /// Index of the device that everything must leave through, or 0.
+    pub(crate) device: u32,
+    /// Time to live of what is sent.
+    pub(crate) ttl: u8,
+    group: Option<RcuArc<Remote>>,
+    peers: KVec<RcuArc<Remote>>,
+}
+
+impl Underlay {
+    /// The socket that it is sent with.
+    #[inline]
+    pub(crate) fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// Address of the group.
+    #[inline]
+    pub(crate) fn group(&self) -> Option<Ipv4Addr> {
+        self.group.as_ref().map(|group| group.address())
+    }
+
+    /// Everyone that a flooded frame is sent to.
+    #[inline]
+    pub(crate) fn flood_targets(&self) -> impl Iterator<Item = &Remote> {
+        Iterator::chain(self.group.iter(), self.peers.iter()).map(|remote| &**remote)
+    }
+
+    /// Gives the remotes back.
+    fn dissolve(self, remotes: &Remotes) {
+        for remote in Iterator::chain(self.group.into_iter(), self.peers) {
+            remotes.put(remote);
+        }
+    }
+}
+
+/// A network namespace, as far as vnets go.
+pub(crate) struct Namespace {
+    net: Net,
+    settings: RtnlCell<Settings>,
+    /// In the order they were made; their serial numbers rise.
+    nets: RtnlCell<Nets>,
+    table: Table<ById, OwnDevice<Vnet>>,
+    remotes: Arc<Remotes>,
+    underlay: RcuBoxCell<Underlay>,
+    counters: Counters,
+}
+
+/// The vnets of a namespace.
+pub(crate) struct Nets {
+    list: KVec<OwnDevice<Vnet>>,
+    last_serial: u64,
+}
+
+static REGISTRATION: PerNetStatic<Namespace> = PerNetStatic::new();
+
+impl PerNet for Namespace {
+    fn new(net: Net) -> Result<Self, Error> {
+        Ok(Self {
+            net,
+            settings: RtnlCell::new(Settings::initial()?),
+            nets: RtnlCell::new(Nets {
+                list: KVec::new(),
+                last_serial: 0,
+            }),
+            table: Table::new()?,
+            remotes: Arc::pin_init(Remotes::new(), GFP_KERNEL)?,
+            underlay: RcuBoxCell::empty(),
+            counters: Counters::new(HostCounter::COUNT)?,
+        })
+    }
+
+    fn kill_devices(&self, list: &mut KillList, rtnl: &mut Rtnl) {
+        while let Some(device) = self.nets.get(rtnl).list.last().copied() {
+            list.add(device, rtnl);
+        }
+    }
+
+    fn device_event(&self, event: DeviceEvent, device: &Device, rtnl: &mut Rtnl) {
+        let joined = self.joined(rtnl);
+        if self.nets.get(rtnl).list.is_empty() {
+            return;
+        }
+        match event {
+            DeviceEvent::Unregister if joined == Some(device.index()) => {
+                pr_notice!("the device of the multicast group is going away\n");
+                self.rebuild(Group::Leave, rtnl);
+            }
+            DeviceEvent::Up if joined.is_none() && self.settings.get(rtnl).group.is_some() => {
+                self.rebuild(Group::Join, rtnl);
+            }
+            _ => {}
+        }
+    }
+
+    fn registration() -> &'static PerNetStatic<Self> {
+        &REGISTRATION
+    }
+}
+
+/// What a rebuilt underlay does with the multicast group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// Be a member, or fail.
+    Join,
+    /// The device is going away: be none.
+    Leave,
+}
+
+impl Namespace {
+    /// The state of a namespace.
+    pub(crate) fn of(net: Net) -> Result<&'static Self> {
+        // There is none while the namespace is being made or unmade.
+        REGISTRATION.get(net).ok_or_else(|| ENODEV.into())
+    }
+
+    /// The namespace itself.
+    pub(crate) fn net(&self) -> Net {
+        self.net
+    }
+
+    /// The remotes that its vnets share.
+    pub(crate) fn remotes(&self) -> &Arc<Remotes> {
+        &self.remotes
+    }
+
+    /// Its settings.
+    pub(crate) fn settings<'a>(&'a self, rtnl: &'a Rtnl) -> &'a Settings {
+        self.settings.get(rtnl)
+    }
+
+    /// Its vnets, in the order of their serial numbers.
+    pub(crate) fn nets<'a>(&'a self, rtnl: &'a Rtnl) -> &'a [OwnDevice<Vnet>] {
+        &self.nets.get(rtnl).list
+    }
+
+    /// The vnet with an id, for the data path.
+    #[inline]
+    pub(crate) fn find<'g>(&'g self, id: &VnetId, guard: &'g Guard) -> Option<&'g OwnDevice<Vnet>> {
+        Some(self.table.get(id.as_bytes(), guard)?.value())
+    }
+
+    /// The vnet with an id.
+    pub(crate) fn by_id(&self, id: &VnetId, rtnl: &Rtnl) -> Option<OwnDevice<Vnet>> {
+        let _ = rtnl;
+        let guard = rcu::read_lock();
+        self.find(id, &guard).copied()
+    }
+
+    /// The network below; none if there are no vnets.
+    #[inline]
+    pub(crate) fn underlay<'g>(&'g self, guard: &'g Guard) -> Option<&'g Underlay> {
+        self.underlay.load(guard)
+    }
+
+    /// Index of the device on which the group is joined.
+    pub(crate) fn joined(&self, _rtnl: &Rtnl) -> Option<u32> {
+        let guard = rcu::read_lock();
+        let membership = self.underlay(&guard)?.membership.as_ref()?;
+        Some(membership.device())
+    }
+
+    /// Counts something.
+    #[inline]
+    pub(crate) fn count(&self, counter: HostCounter) {
+        self.counters.inc(counter as usize);
+    }
+
+    /// A counter's value.
+    pub(crate) fn counted(&self, counter: HostCounter) -> u64 {
+        self.counters.sum(counter as usize)
+    }
+
+    /// Largest MTU of a vnet that the underlay carries without fragments, if something is known of the underlay.
+    pub(crate) fn underlay_mtu(&self, rtnl: &Rtnl) -> Option<u32> {
+        let settings = self.settings.get(rtnl);
+        let target = settings.group.or(settings.peers.first().copied());
+        let mtu = match target {
+            Some(target) => route::egress(self.net, target, settings.device).map(|(_, mtu)| mtu),
+            None => None,
+        };
+        let mtu = mtu.or_else(|| {
+            netdev::by_index(self.net, settings.device, rtnl).map(|device| device.mtu())
+        })?;
+        Some(inner_mtu(mtu))
+    }
+
+    /// MTU of a vnet unless another is wanted.
+    pub(crate) fn default_mtu(&self, rtnl: &Rtnl) -> u32 {
+        self.underlay_mtu(rtnl)
+            .unwrap_or_else(|| inner_mtu(MTU_ASSUMED))
+    }
+
+    /// Opens the socket for the first vnet.
+    pub(crate) fn open(&self, rtnl: &mut Rtnl) -> Result {
+        if !self.nets.get(rtnl).list.is_empty() {
+            return Ok(());
+        }
+        let named = params::device();
+        if self.net.is_initial() && !named.is_empty() && self.settings.get(rtnl).device == 0 {
+            let device = netdev::by_name(self.net, named, rtnl).map(|device| device.index());
+            self.settings.get_mut(rtnl).device = device.ok_or(Refusal::new(
+                ENODEV,
+                c"the underlay device that the module was loaded with is not there",
+            ))?;
+        }
+        let settings = self.settings.get(rtnl);
+        let new = self.build(settings, Group::Join)?;
+        self.replace(Some(new));
+        Ok(())
+    }
+
+    /// Closes the socket if there is no vnet left.
+    pub(crate) fn close(&self, rtnl: &mut Rtnl) {
+        if self.nets.get(rtnl).list.is_empty() {
+            self.replace(None);
+        }
+    }
+
+    /// Takes a vnet in that is registered.
+    pub(crate) fn add(&self, device: OwnDevice<Vnet>, id: &VnetId, rtnl: &mut Rtnl) -> Result {
+        let nets = self.nets.get_mut(rtnl);
+        nets.list.push(device, GFP_KERNEL)?;
+        let done = self.table.insert(*id.as_bytes(), device);
+        if done.is_err() {
+            nets.list.pop();
+        }
+        Ok(done?)
+    }
+
+    /// The serial number of the next vnet.
+    pub(crate) fn next_serial(&self, rtnl: &mut Rtnl) -> u64 {
+        let nets = self.nets.get_mut(rtnl);
+        nets.last_serial = nets.last_serial.wrapping_add(1);
+        nets.last_serial
+    }
+
+    /// Lets a vnet go. True if it was there.
+    pub(crate) fn remove(&self, device: &Device, id: &VnetId, rtnl: &mut Rtnl) -> bool {
+        let guard = rcu::read_lock();
+        let gone = match self.table.get(id.as_bytes(), &guard) {
+            Some(item) if **item.value() == *device => self.table.remove(item, &guard),
+            _ => false,
+        };
+        drop(guard);
+        if gone {
+            self.nets.get_mut(rtnl).list.retain(|other| **other != *device);
+        }
+        gone
+    }
+
+    /// Takes over new settings, live. What they need is made before anything is changed.
+    pub(crate) fn configure(&self, settings: Settings, rtnl: &mut Rtnl) -> Result {
+        let device_changed = self.settings.get(rtnl).device != settings.device;
+        if !self.nets.get(rtnl).list.is_empty() {
+            let new = self.build(&settings, Group::Join)?;
+            self.replace(Some(new));
+        }
+        *self.settings.get_mut(rtnl) = settings;
+        if device_changed {
+            self.remotes.reset_routes();
+        }
+        Ok(())
+    }
+
+    /// Follows what happened to a device.
+    fn rebuild(&self, group: Group, rtnl: &mut Rtnl) {
+        let settings = self.settings.get(rtnl);
+        // If the group cannot be joined, it stays as it is until the next device comes up.
+        if let Ok(new) = self.build(settings, group) {
+            self.replace(Some(new));
+            netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl);
+        }
+    }
+
+    /// Makes what the data path needs. What can be kept of the present underlay is kept.
+    fn build(&self, settings: &Settings, group: Group) -> Result<KBox<Underlay>> {
+        let (socket, membership) = {
+            let guard = rcu::read_lock();
+            match self.underlay(&guard) {
+                Some(now) => (
+                    (now.port == settings.port).then(|| now.socket.clone()),
+                    (now.group() == settings.group && now.device == settings.device)
+                        .then(|| now.membership.clone())
+                        .flatten(),
+                ),
+                None => (None, None),
+            }
+        };
+        let socket = match socket {
+            Some(socket) => socket,
+            None => self.open_socket(settings.port)?,
+        };
+        let membership = match (group, settings.group) {
+            (Group::Leave, _) | (_, None) => None,
+            (Group::Join, Some(_)) if membership.is_some() => membership,
+            (Group::Join, Some(address)) => Some(self.join(address, settings.device)?),
+        };
+        let mut peers = KVec::with_capacity(settings.peers.len(), GFP_KERNEL)?;
+        let mut underlay = Underlay {
+            socket,
+            membership,
+            port: settings.port,
+            device: settings.device,
+            ttl: settings.ttl,
+            group: None,
+            peers: KVec::new(),
+        };
+        let remotes = || -> Result {
+            underlay.group = settings
+                .group
+                .map(|address| self.remotes.get(address))
+                .transpose()?;
+            for address in &settings.peers {
+                peers.push(self.remotes.get(*address)?, GFP_KERNEL)?;
+            }
+            Ok(())
+        };
+        let done = { remotes }();
+        underlay.peers = peers;
+        if let Err(refusal) = done {
+            underlay.dissolve(&self.remotes);
+            return Err(refusal);
+        }
+        Ok(KBox::new(underlay, GFP_KERNEL)?)
+    }
+
+    fn open_socket(&self, port: u16) -> Result<Arc<UdpSocket>> {
+        let this = Self::of(self.net)?;
+        UdpSocket::open(self.net, port, this).map_err(|error| {
+            if error == EADDRINUSE {
+                Refusal::new(
+                    error,
+                    c"the UDP port is in use here; is vnetd or another vnet running?",
+                )
+            } else {
+                Refusal::new(error, c"cannot open the UDP socket")
+            }
+        })
+    }
+
+    fn join(&self, group: Ipv4Addr, device: u32) -> Result<Arc<Membership>> {
+        const NO_ROUTE: Refusal = Refusal::new(
+            ENODEV,
+            c"cannot join the group: no route to it; name the underlay device",
+        );
+        let device = match device {
+            0 => route::egress(self.net, group, 0).ok_or(NO_ROUTE)?.0,
+            device => device,
+        };
+        let membership = Membership::join(self.net, group, device).map_err(|error| {
+            Refusal::new(
+                error,
+                c"cannot join the group on the underlay device; is it up, and has it an address?",
+            )
+        })?;
+        Ok(Arc::new(membership, GFP_KERNEL)?)
+    }
+
+    fn replace(&self, new: Option<KBox<Underlay>>) {
+        if let Some(old) = self.underlay.replace(new) {
+            KBox::into_inner(old).dissolve(&self.remotes);
+        }
+    }
+}
+
+/// The MTU of a vnet over an underlay with this MTU, in the range that is allowed.
+fn inner_mtu(outer: u32) -> u32 {
+    outer
+        .saturating_sub(OVERHEAD_V4 as u32)
+        .clamp(abi::MTU_RANGE.0, abi::MTU_RANGE.1)
+}

@@ -1,0 +1,698 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! Generic netlink family `vnet`, as `uapi/vnet.yaml` has it.
+//!
+//! The policies check shapes, the handlers meaning. Handlers run in process context and take RTNL themselves.
+
+use core::net::Ipv4Addr;
+use core::ops::ControlFlow;
+
+use kernel::prelude::*;
+use vnet_core::abi::{self, cmd, host, net, net_stats, peer, varp, vif, HostCounter, NetCounter};
+use vnet_core::{Mac, VnetId};
+
+use crate::device::{self, Config, Vnet};
+use crate::fdb::{mac_of, Entry};
+use crate::namespace::Namespace;
+use crate::remote::Remote;
+use crate::sys::genl::{
+    self, Dump, Family, FamilyRegistration, FamilyStatic, Handler, Message, Op, Part, Policy,
+    Request,
+};
+use crate::sys::netdev::{self, OwnDevice};
+use crate::sys::route;
+use crate::sys::rtnl::{self, Rtnl};
+use crate::sys::table::{ByMac, Walk};
+use crate::sys::{Refusal, Result};
+
+/// The family.
+pub(crate) struct VnetFamily;
+
+/// Attributes that every policy counts.
+const MAX_ATTRS: u16 = 12;
+
+static REGISTRATION: FamilyStatic<VnetFamily> = FamilyStatic::new();
+
+impl Family for VnetFamily {
+    const MAX_ATTRS: u16 = MAX_ATTRS;
+
+    fn registration() -> &'static FamilyStatic<Self> {
+        &REGISTRATION
+    }
+}
+
+type Req<'a> = Request<'a, VnetFamily>;
+
+const ID: Policy = Policy::exact(16);
+const MAC: Policy = Policy::exact(6);
+const ADDRESS: Policy = Policy::binary(4, 16);
+
+type F = VnetFamily;
+
+/// What can be asked, in the order of the numbers, and the attributes that each question may have.
+static OPS: &[Op] = &[
+    Op::change::<F, NetNew>(
+        cmd::NET_NEW,
+        &[
+            (net::ID, ID),
+            (net::IFNAME, Policy::text(15)),
+            (net::MTU, Policy::U32),
+            (net::AGEING, Policy::U32),
+            (net::MAX_MACS, Policy::U32),
+        ],
+    ),
+    Op::change::<F, NetSet>(
+        cmd::NET_SET,
+        &[
+            (net::ID, ID),
+            (net::MTU, Policy::U32),
+            (net::AGEING, Policy::U32),
+            (net::MAX_MACS, Policy::U32),
+        ],
+    ),
+    Op::query::<F, NetGet>(
+        cmd::NET_GET,
+        &[(net::ID, ID), (net::IFNAME, Policy::text(15))],
+    ),
+    Op::dump::<F, NetDump>(cmd::NET_GET, &[]),
+    Op::change::<F, NetDel>(cmd::NET_DEL, &[(net::ID, ID)]),
+    Op::change::<F, HostSet>(
+        cmd::HOST_SET,
+        &[
+            (host::PORT, Policy::u16_min(1)),
+            (host::GROUP, ADDRESS),
+            (host::DEVICE, Policy::U32),
+            (host::TTL, Policy::u8(1, 255)),
+        ],
+    ),
+    Op::query::<F, HostGet>(cmd::HOST_GET, &[]),
+    Op::change::<F, PeerNew>(cmd::PEER_NEW, &[(peer::ADDR, ADDRESS)]),
+    Op::dump::<F, PeerDump>(cmd::PEER_GET, &[]),
+    Op::change::<F, PeerDel>(cmd::PEER_DEL, &[(peer::ADDR, ADDRESS)]),
+    Op::change::<F, VarpNew>(
+        cmd::VARP_NEW,
+        &[(varp::NET, ID), (varp::MAC, MAC), (varp::ADDR, ADDRESS)],
+    ),
+    Op::dump::<F, VarpDump>(cmd::VARP_GET, &[(varp::NET, ID)]),
+    Op::change::<F, VarpDel>(cmd::VARP_DEL, &[(varp::NET, ID), (varp::MAC, MAC)]),
+    Op::change::<F, VarpFlush>(cmd::VARP_FLUSH, &[(varp::NET, ID)]),
+    Op::dump::<F, VifDump>(cmd::VIF_GET, &[(vif::NET, ID)]),
+];
+
+/// Registers the family.
+pub(crate) fn register() -> Result<FamilyRegistration<VnetFamily>, Error> {
+    REGISTRATION.register(abi::FAMILY, abi::VERSION, abi::GROUP_CONFIG, OPS)
+}
+
+/// The vnet that a request is about.
+fn vnet_of(
+    request: &mut Req<'_>,
+    attr: u16,
+    rtnl: &Rtnl,
+) -> Result<(&'static Namespace, OwnDevice<Vnet>)> {
+    let id = VnetId::from_bytes(request.required_bytes(attr)?);
+    let namespace = Namespace::of(request.net())?;
+    match namespace.by_id(&id, rtnl) {
+        Some(device) => Ok((namespace, device)),
+        None => {
+            if let Some(attr) = request.attr(attr) {
+                request.extack.blame(attr);
+            }
+            Err(Refusal::new(ENOENT, c"there is no such vnet here"))
+        }
+    }
+}
+
+/// The state of a vnet that was just found.
+fn state_of(device: &OwnDevice<Vnet>) -> Result<&Vnet> {
+    device.state().ok_or_else(|| ENODEV.into())
+}
+
+/// An address that a request must have.
+fn address_of(request: &mut Req<'_>, attr: u16) -> Result<Ipv4Addr> {
+    let given = request.required(attr)?;
+    if let Some(bytes) = given.bytes::<4>() {
+        return Ok(Ipv4Addr::from(bytes));
+    }
+    request.extack.blame(given);
+    Err(match given.bytes::<16>() {
+        Some(_) => Refusal::new(EAFNOSUPPORT, c"the underlay can only be IPv4 in this version"),
+        None => Refusal::new(EINVAL, c"an address has 4 bytes"),
+    })
+}
+
+/// The address of another host.
+fn host_address(request: &mut Req<'_>, attr: u16) -> Result<Ipv4Addr> {
+    let address = address_of(request, attr)?;
+    let wrong = if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
+        Some(c"not the address of a host")
+    } else if address.is_loopback() || route::is_local(request.net(), address) {
+        Some(c"the address is one of this host's own")
+    } else {
+        None
+    };
+    match wrong {
+        None => Ok(address),
+        Some(text) => {
+            if let Some(attr) = request.attr(attr) {
+                request.extack.blame(attr);
+            }
+            Err(Refusal::new(EINVAL, text))
+        }
+    }
+}
+
+/// The MAC address of a machine.
+fn host_mac(request: &mut Req<'_>, attr: u16) -> Result<Mac> {
+    let mac = Mac::from_bytes(request.required_bytes(attr)?);
+    if mac.is_valid_source() {
+        return Ok(mac);
+    }
+    if let Some(attr) = request.attr(attr) {
+        request.extack.blame(attr);
+    }
+    Err(Refusal::new(
+        EINVAL,
+        c"a MAC that is zero or a group is not the address of a machine",
+    ))
+}
+
+/// A number in a range, if it is given.
+fn in_range(request: &mut Req<'_>, attr: u16, range: (u32, u32)) -> Result<Option<u32>> {
+    match request.u32(attr) {
+        Some(value) if value < range.0 || value > range.1 => {
+            if let Some(attr) = request.attr(attr) {
+                request.extack.blame(attr);
+            }
+            request
+                .extack
+                .format(fmt!("{} is not in the range {} to {}", value, range.0, range.1));
+            Err(ERANGE.into())
+        }
+        value => Ok(value),
+    }
+}
+
+/// Fills a message with a vnet.
+fn fill_net(
+    message: &mut Message<'_>,
+    vnet: &Vnet,
+    rtnl: &Rtnl,
+    with_stats: bool,
+) -> Result<(), Error> {
+    let device = vnet.device();
+    let (macs, vifs) = vnet.fdb().counts();
+    message.put(net::ID, vnet.vnet_id().as_bytes())?;
+    message.put_text(net::IFNAME, &device.name(rtnl))?;
+    message.put_u32(net::IFINDEX, device.index())?;
+    message.put_u32(net::MTU, device.mtu())?;
+    message.put_u32(net::AGEING, vnet.fdb().ageing())?;
+    message.put_u32(net::MAX_MACS, vnet.fdb().max())?;
+    message.put_u32(net::MACS, macs)?;
+    message.put_u32(net::VIFS, vifs)?;
+    let (home, now) = (vnet.namespace().net(), device.net());
+    if home != now {
+        let id = home.id_of(now);
+        message.put(net::NETNSID, &id.to_ne_bytes())?;
+    }
+    if let Some(mtu) = vnet.namespace().underlay_mtu(rtnl) {
+        message.put_u32(net::UNDERLAY_MTU, mtu)?;
+    }
+    if !with_stats {
+        return Ok(());
+    }
+    message.nest(net::STATS, |nest| {
+        let kinds = [
+            net_stats::RX_PACKETS,
+            net_stats::RX_BYTES,
+            net_stats::TX_PACKETS,
+            net_stats::TX_BYTES,
+        ];
+        for (kind, value) in kinds.into_iter().zip(device.traffic()) {
+            nest.put_u64(kind, value)?;
+        }
+        for counter in NetCounter::ALL {
+            nest.put_u64(counter.attr(), vnet.counted(*counter))?;
+        }
+        Ok(())
+    })
+}
+
+/// Fills a message with the settings of a namespace.
+fn fill_host(
+    message: &mut Message<'_>,
+    namespace: &Namespace,
+    rtnl: &Rtnl,
+    with_stats: bool,
+) -> Result<(), Error> {
+    let settings = namespace.settings(rtnl);
+    let group = settings.group.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let nets = u32::try_from(namespace.nets(rtnl).len()).unwrap_or(u32::MAX);
+    message.put_u16(host::PORT, settings.port)?;
+    message.put(host::GROUP, &group.octets())?;
+    message.put_u32(host::DEVICE, settings.device)?;
+    message.put_u8(host::TTL, settings.ttl)?;
+    message.put_u32(host::NETS, nets)?;
+    if let Some(joined) = namespace.joined(rtnl) {
+        message.put_u32(host::JOINED, joined)?;
+    }
+    message.put_text(host::VERSION, crate::VERSION.as_bytes())?;
+    if !with_stats {
+        return Ok(());
+    }
+    message.nest(host::STATS, |nest| {
+        for counter in HostCounter::ALL {
+            nest.put_u64(counter.attr(), namespace.counted(*counter))?;
+        }
+        Ok(())
+    })
+}
+
+/// Tells of a vnet.
+pub(crate) fn notify_net(vnet: &Vnet, command: u8, rtnl: &Rtnl) {
+    genl::notify::<VnetFamily>(vnet.namespace().net(), command, |message| {
+        fill_net(message, vnet, rtnl, false)
+    });
+}
+
+/// Tells of a namespace's settings.
+pub(crate) fn notify_host(namespace: &Namespace, command: u8, rtnl: &Rtnl) {
+    genl::notify::<VnetFamily>(namespace.net(), command, |message| {
+        fill_host(message, namespace, rtnl, false)
+    });
+}
+
+struct NetNew;
+
+impl Handler<VnetFamily> for NetNew {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let mut rtnl = rtnl::lock();
+        let namespace = Namespace::of(request.net())?;
+        let id = VnetId::from_bytes(request.required_bytes(net::ID)?);
+        let mut config = Config::new(id);
+        config.mtu = in_range(request, net::MTU, abi::MTU_RANGE)?;
+        if let Some(ageing) = in_range(request, net::AGEING, abi::AGEING_RANGE)? {
+            config.ageing = ageing;
+        }
+        if let Some(max) = in_range(request, net::MAX_MACS, abi::MAX_MACS_RANGE)? {
+            config.max_macs = max;
+        }
+        let name = match request.attr(net::IFNAME) {
+            Some(attr) => Some(name_of(attr.text())?),
+            None => None,
+        };
+        let device = device::create(namespace, &config, name, &mut rtnl)?;
+        let vnet = state_of(&device)?;
+        request.reply(cmd::NET_NEW, |message| fill_net(message, vnet, &rtnl, true))?;
+        Ok(())
+    }
+}
+
+/// A name with its padding.
+fn name_of(text: &[u8]) -> Result<[u8; 16]> {
+    let mut name = [0; 16];
+    if text.is_empty() || text.len() > 15 {
+        return Err(Refusal::new(EINVAL, c"a device's name has 1 to 15 bytes"));
+    }
+    for (to, from) in name.iter_mut().zip(text) {
+        *to = *from;
+    }
+    Ok(name)
+}
+
+struct NetSet;
+
+impl Handler<VnetFamily> for NetSet {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let mut rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, net::ID, &rtnl)?;
+        let mtu = in_range(request, net::MTU, abi::MTU_RANGE)?;
+        let ageing = in_range(request, net::AGEING, abi::AGEING_RANGE)?;
+        let max = in_range(request, net::MAX_MACS, abi::MAX_MACS_RANGE)?;
+        let vnet = state_of(&device)?;
+        if mtu.is_none() && ageing.is_none() && max.is_none() {
+            return Err(Refusal::new(EINVAL, c"nothing to change"));
+        }
+        vnet.change(&mut rtnl, |vnet, rtnl| {
+            // First what can fail.
+            if let Some(mtu) = mtu {
+                device.change_mtu(mtu, rtnl)?;
+            }
+            if let Some(ageing) = ageing {
+                vnet.fdb().set_ageing(ageing);
+            }
+            if let Some(max) = max {
+                vnet.fdb().set_max(max);
+            }
+            Ok(())
+        })
+    }
+}
+
+struct NetGet;
+
+impl Handler<VnetFamily> for NetGet {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let rtnl = rtnl::lock();
+        let device = match (request.attr(net::ID), request.attr(net::IFNAME)) {
+            (Some(_), None) => vnet_of(request, net::ID, &rtnl)?.1,
+            (None, Some(name)) => {
+                let namespace = Namespace::of(request.net())?;
+                let named = |device: &&OwnDevice<Vnet>| {
+                    device.name(&rtnl).split(|byte| *byte == 0).next() == Some(name.text())
+                };
+                let found = namespace.nets(&rtnl).iter().find(named).copied();
+                found.ok_or(Refusal::new(ENOENT, c"no vnet has a device of this name"))?
+            }
+            _ => {
+                request.extack.missing(net::ID);
+                return Err(Refusal::new(EINVAL, c"either an id or a name is needed"));
+            }
+        };
+        let vnet = state_of(&device)?;
+        request.reply(cmd::NET_GET, |message| fill_net(message, vnet, &rtnl, true))?;
+        Ok(())
+    }
+}
+
+/// All vnets of a namespace. Goes on after the last one that was sent, whatever became of it.
+struct NetDump {
+    last: u64,
+}
+
+impl Dump<VnetFamily> for NetDump {
+    fn start(_: &mut Req<'_>) -> Result<Self> {
+        Ok(Self { last: 0 })
+    }
+
+    fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
+        let rtnl = rtnl::lock();
+        let namespace = Namespace::of(part.net())?;
+        let nets = namespace.nets(&rtnl);
+        let serial = |device: &OwnDevice<Vnet>| device.state().map_or(0, Vnet::serial);
+        let start = nets.partition_point(|device| serial(device) <= self.last);
+        for device in nets.get(start..).unwrap_or_default() {
+            let Some(vnet) = device.state() else { continue };
+            if !part.add(cmd::NET_GET, |message| fill_net(message, vnet, &rtnl, true)) {
+                break;
+            }
+            self.last = vnet.serial();
+        }
+        Ok(())
+    }
+}
+
+struct NetDel;
+
+impl Handler<VnetFamily> for NetDel {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let mut rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, net::ID, &rtnl)?;
+        netdev::unregister(device, &mut rtnl);
+        Ok(())
+    }
+}
+
+struct HostSet;
+
+impl Handler<VnetFamily> for HostSet {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let mut rtnl = rtnl::lock();
+        let namespace = Namespace::of(request.net())?;
+        let mut settings = namespace.settings(&rtnl).copy()?;
+        if let Some(port) = request.u16(host::PORT) {
+            settings.port = port;
+        }
+        if let Some(ttl) = request.u8(host::TTL) {
+            settings.ttl = ttl;
+        }
+        if let Some(attr) = request.attr(host::GROUP) {
+            let group = address_of(request, host::GROUP)?;
+            settings.group = if group.is_unspecified() {
+                None
+            } else if group.is_multicast() {
+                Some(group)
+            } else {
+                request.extack.blame(attr);
+                return Err(Refusal::new(EINVAL, c"not a multicast address"));
+            };
+        }
+        if let Some(device) = request.u32(host::DEVICE) {
+            if device != 0 && netdev::by_index(namespace.net(), device, &rtnl).is_none() {
+                return Err(Refusal::new(ENODEV, c"there is no such underlay device"));
+            }
+            let own = |net: &OwnDevice<Vnet>| {
+                net.index() == device && net.net() == namespace.net()
+            };
+            if namespace.nets(&rtnl).iter().any(own) {
+                return Err(Refusal::new(ELOOP, c"a vnet cannot be its own underlay"));
+            }
+            settings.device = device;
+        }
+        namespace.configure(settings, &mut rtnl)?;
+        notify_host(namespace, cmd::HOST_SET_NTF, &rtnl);
+        Ok(())
+    }
+}
+
+struct HostGet;
+
+impl Handler<VnetFamily> for HostGet {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let rtnl = rtnl::lock();
+        let namespace = Namespace::of(request.net())?;
+        request.reply(cmd::HOST_GET, |message| {
+            fill_host(message, namespace, &rtnl, true)
+        })?;
+        Ok(())
+    }
+}
+
+fn fill_peer(message: &mut Message<'_>, address: Ipv4Addr) -> Result<(), Error> {
+    message.put(peer::ADDR, &address.octets())
+}
+
+struct PeerNew;
+
+impl Handler<VnetFamily> for PeerNew {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let address = host_address(request, peer::ADDR)?;
+        let mut rtnl = rtnl::lock();
+        let namespace = Namespace::of(request.net())?;
+        let mut settings = namespace.settings(&rtnl).copy()?;
+        if settings.peers.contains(&address) {
+            return Err(Refusal::new(EEXIST, c"the peer exists"));
+        }
+        settings.peers.push(address, GFP_KERNEL)?;
+        namespace.configure(settings, &mut rtnl)?;
+        genl::notify::<VnetFamily>(namespace.net(), cmd::PEER_NEW_NTF, |message| {
+            fill_peer(message, address)
+        });
+        Ok(())
+    }
+}
+
+struct PeerDel;
+
+impl Handler<VnetFamily> for PeerDel {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let address = address_of(request, peer::ADDR)?;
+        let mut rtnl = rtnl::lock();
+        let namespace = Namespace::of(request.net())?;
+        let mut settings = namespace.settings(&rtnl).copy()?;
+        if !settings.peers.contains(&address) {
+            return Err(Refusal::new(ENOENT, c"there is no such peer"));
+        }
+        settings.peers.retain(|other| *other != address);
+        namespace.configure(settings, &mut rtnl)?;
+        genl::notify::<VnetFamily>(namespace.net(), cmd::PEER_DEL_NTF, |message| {
+            fill_peer(message, address)
+        });
+        Ok(())
+    }
+}
+
+/// All peers. Goes on by position; a change meanwhile is shown to who asks.
+struct PeerDump {
+    next: usize,
+    count: Option<usize>,
+}
+
+impl Dump<VnetFamily> for PeerDump {
+    fn start(_: &mut Req<'_>) -> Result<Self> {
+        Ok(Self {
+            next: 0,
+            count: None,
+        })
+    }
+
+    fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
+        let rtnl = rtnl::lock();
+        let peers = &Namespace::of(part.net())?.settings(&rtnl).peers;
+        if self.count.replace(peers.len()).is_some_and(|count| count != peers.len()) {
+            part.interrupted();
+        }
+        for address in peers.iter().skip(self.next) {
+            if !part.add(cmd::PEER_GET, |message| fill_peer(message, *address)) {
+                break;
+            }
+            self.next = self.next.saturating_add(1);
+        }
+        Ok(())
+    }
+}
+
+fn fill_varp(
+    message: &mut Message<'_>,
+    id: &VnetId,
+    mac: Mac,
+    remote: Option<(Ipv4Addr, bool, u32)>,
+) -> Result<(), Error> {
+    message.put(varp::NET, id.as_bytes())?;
+    message.put(varp::MAC, mac.as_bytes())?;
+    let Some((address, is_static, age)) = remote else {
+        return Ok(());
+    };
+    message.put(varp::ADDR, &address.octets())?;
+    if is_static {
+        message.put_u32(varp::STATE, varp::STATE_STATIC)
+    } else {
+        message.put_u32(varp::STATE, varp::STATE_LEARNED)?;
+        message.put_u32(varp::AGE, age)
+    }
+}
+
+struct VarpNew;
+
+impl Handler<VnetFamily> for VarpNew {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let address = host_address(request, varp::ADDR)?;
+        let mac = host_mac(request, varp::MAC)?;
+        let rtnl = rtnl::lock();
+        let (namespace, device) = vnet_of(request, varp::NET, &rtnl)?;
+        let vnet = state_of(&device)?;
+        vnet.fdb().set_static(mac, address)?;
+        genl::notify::<VnetFamily>(namespace.net(), cmd::VARP_NEW_NTF, |message| {
+            fill_varp(message, vnet.vnet_id(), mac, Some((address, true, 0)))
+        });
+        Ok(())
+    }
+}
+
+struct VarpDel;
+
+impl Handler<VnetFamily> for VarpDel {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let mac = host_mac(request, varp::MAC)?;
+        let rtnl = rtnl::lock();
+        let (namespace, device) = vnet_of(request, varp::NET, &rtnl)?;
+        let vnet = state_of(&device)?;
+        if !vnet.fdb().remove(mac) {
+            return Err(Refusal::new(ENOENT, c"the MAC is not known to be elsewhere"));
+        }
+        genl::notify::<VnetFamily>(namespace.net(), cmd::VARP_DEL_NTF, |message| {
+            fill_varp(message, vnet.vnet_id(), mac, None)
+        });
+        Ok(())
+    }
+}
+
+struct VarpFlush;
+
+impl Handler<VnetFamily> for VarpFlush {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let rtnl = rtnl::lock();
+        let (namespace, device) = vnet_of(request, varp::NET, &rtnl)?;
+        let vnet = state_of(&device)?;
+        let count = vnet.fdb().flush()?;
+        let fill = |message: &mut Message<'_>| {
+            message.put(varp::NET, vnet.vnet_id().as_bytes())?;
+            message.put_u32(varp::COUNT, count)
+        };
+        if count > 0 {
+            genl::notify::<VnetFamily>(namespace.net(), cmd::VARP_FLUSH_NTF, fill);
+        }
+        request.reply(cmd::VARP_FLUSH, fill)?;
+        Ok(())
+    }
+}
+
+/// The entries of a vnet. The walk keeps the table, not the vnet: a dump that nobody reads does not keep a device.
+struct Entries {
+    id: VnetId,
+    walk: Walk<ByMac, Entry>,
+}
+
+impl Entries {
+    fn start(request: &mut Req<'_>, attr: u16) -> Result<Self> {
+        let rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, attr, &rtnl)?;
+        let vnet = state_of(&device)?;
+        Ok(Self {
+            id: *vnet.vnet_id(),
+            walk: vnet.fdb().walk()?,
+        })
+    }
+}
+
+struct VarpDump(Entries);
+
+impl Dump<VnetFamily> for VarpDump {
+    fn start(request: &mut Req<'_>) -> Result<Self> {
+        Ok(Self(Entries::start(request, varp::NET)?))
+    }
+
+    fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
+        let Entries { id, walk } = &mut self.0;
+        let walked = walk.visit(|item, guard| {
+            let entry = item.value();
+            let Some(address) = entry.remote(guard).map(Remote::address) else {
+                return ControlFlow::Continue(());
+            };
+            let remote = Some((address, entry.is_static(), entry.age()));
+            if part.add(cmd::VARP_GET, |message| {
+                fill_varp(message, id, mac_of(item), remote)
+            }) {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        if walked.resized {
+            part.interrupted();
+        }
+        Ok(())
+    }
+}
+
+struct VifDump(Entries);
+
+impl Dump<VnetFamily> for VifDump {
+    fn start(request: &mut Req<'_>) -> Result<Self> {
+        Ok(Self(Entries::start(request, vif::NET)?))
+    }
+
+    fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
+        let Entries { id, walk } = &mut self.0;
+        let walked = walk.visit(|item, guard| {
+            let entry = item.value();
+            if entry.remote(guard).is_some() {
+                return ControlFlow::Continue(());
+            }
+            let added = part.add(cmd::VIF_GET, |message| {
+                message.put(vif::NET, id.as_bytes())?;
+                message.put(vif::MAC, mac_of(item).as_bytes())?;
+                message.put_u32(vif::AGE, entry.age())
+            });
+            if added {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        });
+        if walked.resized {
+            part.interrupted();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The thin layer between the module and the kernel's C: safe types over what the network stack offers.
+//!
+//! All `unsafe` of the module is in here. What a type needs of its users beyond what the compiler checks does not exist:
+//! contexts (RTNL, RCU) are shown by tokens ([`rtnl::Rtnl`], [`rcu::Guard`]), ownership by values.
+
+pub(crate) mod genl;
+pub(crate) mod net;
+pub(crate) mod netdev;
+pub(crate) mod percpu;
+pub(crate) mod rcu;
+pub(crate) mod route;
+pub(crate) mod rtnl;
+pub(crate) mod skb;
+pub(crate) mod sync;
+pub(crate) mod table;
+pub(crate) mod udp;
+pub(crate) mod work;
+
+/// What the module's own bindgen run made of `bindings.h`.
+#[expect(
+    unreachable_pub,
+    unsafe_op_in_unsafe_fn,
+    dead_code,
+    nonstandard_style,
+    improper_ctypes,
+    clippy::all,
+    clippy::undocumented_unsafe_blocks,
+    clippy::ptr_as_ptr,
+    clippy::ref_as_ptr,
+    clippy::as_ptr_cast_mut,
+    clippy::cast_lossless,
+    clippy::as_underscore,
+    reason = "generated"
+)]
+pub(crate) mod bindings {
+    use kernel::ffi;
+
+    type __kernel_size_t = usize;
+    type __kernel_ssize_t = isize;
+    type __kernel_ptrdiff_t = isize;
+
+    include!(env!("VNET_BINDINGS"));
+}
+
+use kernel::error::Error;
+use kernel::prelude::*;
+use kernel::str::CStr;
+
+/// Why something was refused: an errno, and words for the user where there are any.
+#[derive(Clone, Copy)]
+pub(crate) struct Refusal {
+    /// The errno.
+    pub(crate) error: Error,
+    /// What is wrong, for the extended acknowledgement.
+    pub(crate) text: Option<&'static CStr>,
+}
+
+impl Refusal {
+    /// A refusal with a reason in words.
+    pub(crate) const fn new(error: Error, text: &'static CStr) -> Self {
+        Self {
+            error,
+            text: Some(text),
+        }
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(error: Error) -> Self {
+        Self { error, text: None }
+    }
+}
+
+impl From<kernel::alloc::AllocError> for Refusal {
+    fn from(_: kernel::alloc::AllocError) -> Self {
+        ENOMEM.into()
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        refusal.error
+    }
+}
+
+/// Result of what can be refused with a reason.
+pub(crate) type Result<T = (), E = Refusal> = core::result::Result<T, E>;
+
+/// A table of function pointers or the like that C keeps a pointer to and writes to.
+#[repr(transparent)]
+pub(crate) struct CStatic<T>(core::cell::UnsafeCell<T>);
+
+// SAFETY: Rust never makes a reference to the content once it was handed to C, see `get`.
+unsafe impl<T> Sync for CStatic<T> {}
+
+impl<T> CStatic<T> {
+    /// Wraps a value that is complete but for what C fills in.
+    pub(crate) const fn new(value: T) -> Self {
+        Self(core::cell::UnsafeCell::new(value))
+    }
+
+    /// The pointer that is handed to C.
+    pub(crate) const fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+/// Time since boot in ticks, wrapping.
+#[inline]
+pub(crate) fn jiffies() -> usize {
+    // SAFETY: An aligned word that the kernel writes; a volatile read is READ_ONCE.
+    unsafe { core::ptr::read_volatile(&raw const bindings::jiffies) as usize }
+}
+
+/// Ticks in so many milliseconds, rounded up.
+pub(crate) fn msecs_to_jiffies(ms: u32) -> usize {
+    // SAFETY: A function without requirements.
+    unsafe { bindings::__msecs_to_jiffies(ms) as usize }
+}
+
+/// Milliseconds in so many ticks, at most `u32::MAX`.
+pub(crate) fn jiffies_to_msecs(ticks: usize) -> u32 {
+    // SAFETY: A function without requirements.
+    unsafe { bindings::vnet_jiffies_to_msecs(ticks as ffi::c_ulong) }
+}
+
+use kernel::ffi;
+
+/// A text parameter of the module.
+fn param(text: *const ffi::c_char) -> &'static [u8] {
+    if text.is_null() {
+        return b"";
+    }
+    // SAFETY: charp parameters point to a NUL-terminated text; these cannot be written after loading.
+    unsafe { core::ffi::CStr::from_ptr(text.cast()) }.to_bytes()
+}
+
+/// The parameters that the module was loaded with.
+pub(crate) mod params {
+    use super::bindings;
+
+    /// Group of new namespaces, as text.
+    pub(crate) fn group() -> &'static [u8] {
+        // SAFETY: A function without requirements.
+        super::param(unsafe { bindings::vnet_param_group() })
+    }
+
+    /// Underlay device of the initial namespace, or nothing.
+    pub(crate) fn device() -> &'static [u8] {
+        // SAFETY: A function without requirements.
+        super::param(unsafe { bindings::vnet_param_device() })
+    }
+
+    /// UDP port of new namespaces.
+    pub(crate) fn port() -> u16 {
+        // SAFETY: A function without requirements.
+        unsafe { bindings::vnet_param_port() as u16 }
+    }
+
+    /// TTL of new namespaces.
+    pub(crate) fn ttl() -> u8 {
+        // SAFETY: A function without requirements.
+        unsafe { bindings::vnet_param_ttl() as u8 }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! A spinlock that may be taken in process context and in softirq.
+
+use core::cell::UnsafeCell;
+use core::ops::{Deref, DerefMut};
+
+use kernel::prelude::*;
+use kernel::types::Opaque;
+
+use super::bindings;
+
+/// Data behind a spinlock that is held with softirqs off.
+#[pin_data]
+pub(crate) struct BhLock<T> {
+    #[pin]
+    lock: Opaque<bindings::spinlock_t>,
+    data: UnsafeCell<T>,
+}
+
+// SAFETY: The lock lets one thread at the data at a time.
+unsafe impl<T: Send> Send for BhLock<T> {}
+// SAFETY: As above.
+unsafe impl<T: Send> Sync for BhLock<T> {}
+
+impl<T> BhLock<T> {
+    /// An open lock around a value.
+    pub(crate) fn new(value: T) -> impl PinInit<Self> {
+        pin_init!(Self {
+            // SAFETY: The slot is memory for a lock that does not move.
+            lock <- Opaque::ffi_init(|slot| unsafe { bindings::vnet_spin_lock_init(slot) }),
+            data: UnsafeCell::new(value),
+        })
+    }
+
+    /// Takes the lock.
+    pub(crate) fn lock(&self) -> BhGuard<'_, T> {
+        // SAFETY: Initialised by `new`, and pinned since.
+        unsafe { bindings::vnet_spin_lock_bh(self.lock.get()) };
+        BhGuard(self)
+    }
+}
+
+/// The data, locked until this is dropped.
+pub(crate) struct BhGuard<'a, T>(&'a BhLock<T>);
+
+impl<T> Deref for BhGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        // SAFETY: The lock is held.
+        unsafe { &*self.0.data.get() }
+    }
+}
+
+impl<T> DerefMut for BhGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: The lock is held.
+        unsafe { &mut *self.0.data.get() }
+    }
+}
+
+impl<T> Drop for BhGuard<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: Taken by `BhLock::lock`.
+        unsafe { bindings::vnet_spin_unlock_bh(self.0.lock.get()) };
+    }
+}

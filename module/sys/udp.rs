@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The UDP socket of a tunnel.
+
+use core::ffi::c_void;
+use core::net::Ipv4Addr;
+use core::ptr::NonNull;
+
+use kernel::error::to_result;
+use kernel::ffi;
+use kernel::prelude::*;
+use kernel::sync::Arc;
+
+use super::bindings;
+use super::net::Net;
+use super::rcu::{self, Guard};
+use super::route::Route;
+use super::skb::SkBuff;
+
+/// Who receives what comes in through a tunnel's socket.
+pub(crate) trait Receiver: Sync + 'static {
+    /// Bytes that follow the UDP header and that packets must have in common to be put together.
+    const HEADER_LEN: usize;
+
+    /// Whether packets with this header may be put together at all.
+    fn may_aggregate(header: &[u8]) -> bool;
+    /// Takes a packet, which begins with the UDP header. Softirq, under RCU.
+    fn receive(&self, skb: SkBuff, guard: &Guard);
+}
+
+/// A UDP socket of the kernel's, bound to a port on all addresses.
+///
+/// # Invariants
+///
+/// The socket is open and ours; its user data is null or the receiver.
+pub(crate) struct UdpSocket(NonNull<bindings::socket>);
+
+// SAFETY: The socket layer locks.
+unsafe impl Send for UdpSocket {}
+// SAFETY: As above.
+unsafe impl Sync for UdpSocket {}
+
+impl UdpSocket {
+    /// Opens a socket for a receiver. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// EADDRINUSE if the port is taken.
+    pub(crate) fn open<R: Receiver>(net: Net, port: u16, receiver: &'static R) -> Result<Arc<Self>> {
+        let socket = Self::create(net, port)?;
+        let mut config = bindings::udp_tunnel_sock_cfg {
+            sk_user_data: (receiver as *const R).cast_mut().cast(),
+            encap_type: 1,
+            encap_rcv: Some(encap_rcv::<R>),
+            gro_receive: Some(gro_receive::<R>),
+            gro_complete: Some(gro_complete::<R>),
+            ..Default::default()
+        };
+        // SAFETY: The socket is open; C copies the configuration. The receiver is there for ever as far as Rust is
+        // concerned: a namespace closes its sockets before its state goes.
+        unsafe {
+            bindings::vnet_setup_udp_tunnel_sock(
+                net.as_ptr(),
+                socket.sock(),
+                (&raw mut config).cast(),
+            )
+        };
+        Ok(Arc::new(socket, GFP_KERNEL)?)
+    }
+
+    fn create(net: Net, port: u16) -> Result<Self> {
+        let mut config = bindings::udp_port_cfg {
+            family: bindings::AF_INET as u8,
+            local_udp_port: port.to_be(),
+            ..Default::default()
+        };
+        config.set_use_udp_checksums(1);
+        let mut socket = core::ptr::null_mut();
+        // SAFETY: The namespace lives; C only reads the configuration.
+        to_result(unsafe { bindings::udp_sock_create4(net.as_ptr(), &mut config, &mut socket) })?;
+        // INVARIANT: Just opened.
+        NonNull::new(socket).map(Self).ok_or(ENOMEM)
+    }
+
+    #[inline]
+    fn sock(&self) -> *mut bindings::sock {
+        // SAFETY: Open, by the type invariant.
+        unsafe { (*self.0.as_ptr()).sk }
+    }
+}
+
+impl Drop for UdpSocket {
+    fn drop(&mut self) {
+        // SAFETY: Open, by the type invariant. After the release no new packet reaches the receiver; those under way are
+        // waited for, so that the receiver may go.
+        unsafe { bindings::vnet_udp_tunnel_sock_release(self.0.as_ptr()) };
+        rcu::synchronize();
+    }
+}
+
+/// Membership of a namespace in a multicast group, on one device.
+///
+/// It has a socket of its own, which is bound to nothing: group packets go to every socket that has the port, if only
+/// somebody joined. So it can come and go without touching the data socket.
+pub(crate) struct Membership {
+    _socket: UdpSocket,
+    device: u32,
+}
+
+impl Membership {
+    /// Joins a group. Sleeps.
+    ///
+    /// # Errors
+    ///
+    /// ENODEV if the device is not there or cannot do multicast.
+    pub(crate) fn join(net: Net, group: Ipv4Addr, device: u32) -> Result<Self> {
+        let socket = UdpSocket::create(net, 0)?;
+        // SAFETY: The socket is open.
+        to_result(unsafe {
+            bindings::vnet_join_group(
+                socket.sock(),
+                u32::from_ne_bytes(group.octets()),
+                device as ffi::c_int,
+            )
+        })?;
+        Ok(Self {
+            _socket: socket,
+            device,
+        })
+    }
+
+    /// Index of the device on which it was joined.
+    pub(crate) fn device(&self) -> u32 {
+        self.device
+    }
+}
+
+/// What the outer headers of a packet are made of, beside the route.
+pub(crate) struct Envelope {
+    /// Destination address.
+    pub(crate) destination: Ipv4Addr,
+    /// UDP port, source and destination.
+    pub(crate) port: u16,
+    /// Type of service.
+    pub(crate) tos: u8,
+    /// Time to live.
+    pub(crate) ttl: u8,
+    /// Whether it leaves the namespace that it was sent in.
+    pub(crate) between_namespaces: bool,
+}
+
+impl UdpSocket {
+    /// Sends an encapsulated packet. The device that it was taken from counts it.
+    #[inline]
+    pub(crate) fn send(&self, skb: SkBuff, route: Route, envelope: &Envelope) {
+        let port = envelope.port.to_be();
+        let source = u32::from_ne_bytes(route.source().octets());
+        // SAFETY: The socket is open, and packet and route are given away.
+        unsafe {
+            bindings::udp_tunnel_xmit_skb(
+                route.into_raw(),
+                self.sock(),
+                skb.into_raw(),
+                source,
+                u32::from_ne_bytes(envelope.destination.octets()),
+                envelope.tos,
+                envelope.ttl,
+                0,
+                port,
+                port,
+                envelope.between_namespaces,
+                false,
+                0,
+            )
+        };
+    }
+}
+
+/// The receiver of a socket, if it is not being closed.
+///
+/// # Safety
+///
+/// `sk` must be a socket that was opened for an `R`, and RCU held as long as the result is used.
+unsafe fn receiver<'a, R: Receiver>(sk: *mut bindings::sock) -> Option<&'a R> {
+    // SAFETY: By the caller's promise; closing the socket waits for RCU.
+    unsafe { bindings::vnet_sk_user_data(sk).cast::<R>().as_ref() }
+}
+
+unsafe extern "C" fn encap_rcv<R: Receiver>(
+    sk: *mut bindings::sock,
+    skb: *mut bindings::sk_buff,
+) -> ffi::c_int {
+    let guard = rcu::read_lock();
+    // SAFETY: C gives the packet away, as 0 is returned.
+    let Some(skb) = NonNull::new(skb).map(|skb| unsafe { SkBuff::from_raw(skb) }) else {
+        return 0;
+    };
+    // SAFETY: The socket was opened for an `R`, and RCU is held.
+    if let Some(receiver) = unsafe { receiver::<R>(sk) } {
+        receiver.receive(skb, &guard);
+    }
+    0
+}
+
+unsafe extern "C" fn gro_receive<R: Receiver>(
+    _: *mut bindings::sock,
+    head: *mut bindings::list_head,
+    skb: *mut bindings::sk_buff,
+) -> *mut bindings::sk_buff {
+    let mut merged = core::ptr::null_mut();
+    let mut flush = 1;
+    let len = R::HEADER_LEN;
+    // SAFETY: C passes a packet under GRO. `header` is null or points to `len` bytes until the packet is changed.
+    unsafe {
+        let offset = bindings::vnet_gro_offset(skb);
+        if let Some(end) = offset.checked_add(len as u32) {
+            let header = bindings::vnet_gro_header(skb, end, offset).cast::<u8>();
+            if !header.is_null() {
+                let bytes = core::slice::from_raw_parts(header, len);
+                if R::may_aggregate(bytes) {
+                    keep_same_flow(head, offset, bytes);
+                    bindings::vnet_gro_pull(skb, header.cast::<c_void>(), len as u32);
+                    merged = bindings::vnet_gro_receive_inner(head, skb);
+                    flush = 0;
+                }
+            }
+        }
+        bindings::vnet_gro_flush_final(skb, merged, flush);
+    }
+    merged
+}
+
+/// Of the packets that are held, only those with the same header may be put together with one.
+///
+/// # Safety
+///
+/// `head` must be the list of packets that GRO holds, each with its headers in one piece up to `offset` plus the header.
+unsafe fn keep_same_flow(head: *mut bindings::list_head, offset: u32, header: &[u8]) {
+    // SAFETY: By the caller's promise; a list head is the first field of a packet. A packet of the same flow went through
+    // here, so it has a header of ours at the same offset.
+    unsafe {
+        let mut next = (*head).next;
+        while next != head {
+            let held = next.cast::<bindings::sk_buff>();
+            next = (*next).next;
+            if bindings::vnet_gro_same_flow(held) {
+                let start = (*held).data.add(offset as usize);
+                if core::slice::from_raw_parts(start, header.len()) != header {
+                    bindings::vnet_gro_clear_same_flow(held);
+                }
+            }
+        }
+    }
+}
+
+unsafe extern "C" fn gro_complete<R: Receiver>(
+    _: *mut bindings::sock,
+    skb: *mut bindings::sk_buff,
+    offset: ffi::c_int,
+) -> ffi::c_int {
+    // SAFETY: C passes a packet that GRO put together; our header was in front of the Ethernet header.
+    unsafe { bindings::eth_gro_complete(skb, offset.saturating_add(R::HEADER_LEN as ffi::c_int)) }
+}
