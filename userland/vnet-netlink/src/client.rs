@@ -28,6 +28,11 @@ impl Client {
         Ok(Self { requester, family })
     }
 
+    /// What the kernel said about requests that it carried out, since the last call.
+    pub fn take_warnings(&mut self) -> Vec<String> {
+        self.requester.take_warnings()
+    }
+
     fn request(
         &mut self,
         command: u8,

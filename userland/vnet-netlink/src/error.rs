@@ -41,8 +41,8 @@ pub enum Error {
     /// The kernel refused it.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The kernel does not have the family.
-    #[error("the kernel does not know the netlink family {0}")]
+    /// The kernel does not have the family, as its module is not loaded.
+    #[error("module {0} is not loaded")]
     NoFamily(&'static str),
     /// The socket failed.
     #[error("netlink socket")]

@@ -107,6 +107,7 @@ pub(crate) enum Mode {
 pub(crate) struct Requester<T> {
     transport: T,
     sequence: u32,
+    warnings: Vec<String>,
 }
 
 impl<T: Transport> Requester<T> {
@@ -114,7 +115,13 @@ impl<T: Transport> Requester<T> {
         Self {
             transport,
             sequence: 0,
+            warnings: Vec::new(),
         }
+    }
+
+    /// What the kernel said about requests that it carried out, since the last call.
+    pub(crate) fn take_warnings(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.warnings)
     }
 
     pub(crate) fn transport_mut(&mut self) -> &mut T {
@@ -166,7 +173,10 @@ impl<T: Transport> Requester<T> {
                     Content::Data(data) => answer.push(data.to_vec()),
                     Content::Nothing => {}
                     Content::Refused(refusal) => return Err(refusal.into()),
-                    Content::Done(_) => return Ok((!interrupted).then_some(answer)),
+                    Content::Done(warning) => {
+                        self.warnings.extend(warning);
+                        return Ok((!interrupted).then_some(answer));
+                    }
                 }
             }
         }

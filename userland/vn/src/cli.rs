@@ -1,0 +1,124 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The command line: its help, completions and manual pages are made from what is here and in the `commands`.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands::{host, meta, net, peer, varp, vif};
+
+const AFTER_HELP: &str = "\
+IDs are hexadecimal: up to eight fields of up to four digits, missing ones in front are zero. 5, 0005 and \
+0000:0000:0000:0000:0000:0000:0000:0005 are the same vnet. 0 is invalid, 1 is reserved.
+
+A noun without a verb lists, or shows the status.
+
+Exit status: 0 done, 1 usage, 2 refused by the kernel or the world.";
+
+/// Virtual networks: a private Ethernet for each customer, spread over all hosts.
+#[derive(Debug, Parser)]
+#[command(
+    name = "vn",
+    version,
+    disable_help_subcommand = true,
+    subcommand_required = true,
+    arg_required_else_help = true,
+    after_help = AFTER_HELP,
+    max_term_width = 100
+)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) options: Options,
+    #[command(subcommand)]
+    pub(crate) noun: Noun,
+}
+
+/// Options that every command takes.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Options of every command")]
+pub(crate) struct Options {
+    /// Print JSON
+    #[arg(short, long, global = true)]
+    pub(crate) json: bool,
+    /// Print JSON for people to read
+    #[arg(short, long, global = true)]
+    pub(crate) pretty: bool,
+    /// Print counters, too
+    #[arg(short, long, global = true)]
+    pub(crate) stats: bool,
+    /// Print more
+    #[arg(short, long, global = true)]
+    pub(crate) details: bool,
+    /// Work in this network namespace
+    #[arg(short, long, global = true, value_name = "NETNS")]
+    pub(crate) netns: Option<String>,
+    /// Print what would be done, and do nothing
+    #[arg(long, global = true)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Noun {
+    /// Vnets: create, delete, change and show them
+    Net {
+        #[command(subcommand)]
+        verb: Option<net::Verb>,
+    },
+    /// Hosts to which floods are sent beside the multicast group
+    Peer {
+        #[command(subcommand)]
+        verb: Option<peer::Verb>,
+    },
+    /// Which host each remote MAC address is behind
+    Varp {
+        #[command(subcommand)]
+        verb: Option<varp::Verb>,
+    },
+    /// MAC addresses that send from this host
+    Vif {
+        #[command(subcommand)]
+        verb: Option<vif::Verb>,
+    },
+    /// The module and the settings of the network namespace
+    Host {
+        #[command(subcommand)]
+        verb: Option<host::Verb>,
+    },
+    /// Print a line for every change, until interrupted
+    Monitor,
+    /// Print a completion script for a shell
+    Completions(meta::Completions),
+    /// Write the manual pages into a directory
+    #[command(hide = true)]
+    Man(meta::Man),
+}
+
+/// A name that a network device can have.
+pub(crate) fn ifname(text: &str) -> Result<String, String> {
+    let invalid = |character: char| character.is_whitespace() || "/:\0".contains(character);
+    if text.is_empty() || text.len() > 15 {
+        Err("the name of a network device has 1 to 15 bytes".to_owned())
+    } else if text == "." || text == ".." || text.contains(invalid) {
+        Err("the name of a network device has no spaces, colons or slashes".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn device_names() {
+        assert_eq!(ifname("vnif0005"), Ok("vnif0005".to_owned()));
+        for name in ["", "a b", "a/b", "a:b", ".", "..", "sixteen-bytes-ab"] {
+            assert!(ifname(name).is_err(), "{name:?}");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! One file for each noun.
+
+pub(crate) mod host;
+pub(crate) mod meta;
+pub(crate) mod monitor;
+pub(crate) mod net;
+pub(crate) mod peer;
+pub(crate) mod varp;
+pub(crate) mod vif;
+
+use std::fmt;
+use std::io::{self, StdoutLock, Write};
+
+use serde::Serialize;
+use vnet_netlink::{Client, Counters, Error, netns};
+
+use crate::cli::{Cli, Noun, Options};
+use crate::failure::Attempt;
+use crate::output::{self, Table};
+
+/// What a command has at hand.
+pub(crate) struct Context {
+    pub(crate) options: Options,
+    out: StdoutLock<'static>,
+}
+
+impl Context {
+    /// Whether the output is JSON.
+    fn json(&self) -> bool {
+        self.options.json || self.options.pretty
+    }
+
+    /// Prints a listing: the values as JSON, else the table.
+    fn list<T: Serialize>(
+        &mut self,
+        values: &T,
+        table: impl FnOnce() -> Table,
+    ) -> anyhow::Result<()> {
+        if self.json() {
+            output::json(&mut self.out, values, self.options.pretty)?;
+        } else {
+            table().print(&mut self.out)?;
+        }
+        Ok(self.out.flush()?)
+    }
+
+    /// Prints a line.
+    fn line(&mut self, text: impl fmt::Display) -> anyhow::Result<()> {
+        writeln!(self.out, "{text}")?;
+        Ok(self.out.flush()?)
+    }
+
+    /// Does one thing, which `what` names after the word "cannot"; or says that it would be done.
+    fn change<T: Default>(
+        &mut self,
+        what: impl fmt::Display,
+        change: impl FnOnce() -> Result<T, Error>,
+    ) -> anyhow::Result<T> {
+        if self.options.dry_run {
+            self.line(what)?;
+            return Ok(T::default());
+        }
+        change().map_err(|error| anyhow::Error::from(error).context(Attempt::new(what)))
+    }
+}
+
+/// Tells something that is no failure.
+fn warn(text: impl fmt::Display) {
+    // Where it cannot be written, there is nobody to tell.
+    let _ = writeln!(io::stderr().lock(), "vn: warning: {text}");
+}
+
+/// Tells what the kernel remarked on requests that it carried out.
+fn remarks(client: &mut Client) {
+    for text in client.take_warnings() {
+        warn(text);
+    }
+}
+
+/// Adds a row for each counter.
+fn counters(table: &mut Table, counters: Option<&Counters>) {
+    for (name, value) in counters.iter().flat_map(|counters| &counters.0) {
+        table.row([(*name).to_owned(), value.to_string()]);
+    }
+}
+
+/// Carries out the command line.
+pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
+    let mut context = Context {
+        options: cli.options,
+        out: io::stdout().lock(),
+    };
+    if let Some(name) = &context.options.netns {
+        netns::enter(name)?;
+    }
+    let context = &mut context;
+    match cli.noun {
+        Noun::Net { verb } => net::run(context, verb.unwrap_or(net::Verb::List)),
+        Noun::Peer { verb } => peer::run(context, verb.unwrap_or(peer::Verb::List)),
+        Noun::Varp { verb } => varp::run(context, verb.unwrap_or(varp::Verb::List { id: None })),
+        Noun::Vif { verb } => vif::run(context, verb.unwrap_or(vif::Verb::List { id: None })),
+        Noun::Host { verb } => host::run(context, verb.unwrap_or(host::Verb::Status)),
+        Noun::Monitor => monitor::run(context),
+        Noun::Completions(arguments) => meta::completions(context, &arguments),
+        Noun::Man(arguments) => meta::man(&arguments),
+    }
+}

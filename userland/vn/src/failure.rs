@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! How failures are told: the object, the reason in the kernel's own words, and the next step where there is one.
+
+use std::fmt;
+use std::io;
+
+use nix::errno::Errno;
+use vnet_netlink::Error;
+
+/// A refusal of our own.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct Refused {
+    reason: String,
+    hint: Option<String>,
+}
+
+impl Refused {
+    /// A refusal for this reason.
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            hint: None,
+        }
+    }
+
+    /// With the next step.
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+/// What was attempted; the reason is its source.
+#[derive(Debug)]
+pub(crate) struct Attempt {
+    what: String,
+    hint: Option<&'static str>,
+}
+
+impl Attempt {
+    /// `what` follows the word "cannot".
+    pub(crate) fn new(what: impl fmt::Display) -> Self {
+        Self {
+            what: what.to_string(),
+            hint: None,
+        }
+    }
+
+    /// With a next step, unless the reason suggests a better one.
+    pub(crate) fn hint(mut self, hint: Option<&'static str>) -> Self {
+        self.hint = hint;
+        self
+    }
+}
+
+impl fmt::Display for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {}", self.what)
+    }
+}
+
+/// Several failures of one command.
+#[derive(Debug)]
+pub(crate) struct Several(pub(crate) Vec<anyhow::Error>);
+
+impl fmt::Display for Several {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} failures", self.0.len())
+    }
+}
+
+impl std::error::Error for Several {}
+
+/// Makes one error of what went wrong, if anything did.
+pub(crate) fn all(mut errors: Vec<anyhow::Error>) -> anyhow::Result<()> {
+    match errors.len() {
+        0 => Ok(()),
+        1 => Err(errors.remove(0)),
+        _ => Err(Several(errors).into()),
+    }
+}
+
+/// Whether nobody reads our output any more.
+pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let json = cause
+            .downcast_ref::<serde_json::Error>()
+            .and_then(serde_json::Error::io_error_kind);
+        io.or(json) == Some(io::ErrorKind::BrokenPipe)
+    })
+}
+
+/// The next step.
+fn hint(error: &anyhow::Error) -> Option<String> {
+    if let Some(hint) = error.downcast_ref::<Refused>().and_then(|e| e.hint.clone()) {
+        return Some(hint);
+    }
+    let cause = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Error>());
+    let known = match cause {
+        Some(Error::NoFamily(_)) => Some("load it with: vn host load"),
+        Some(Error::Netns { .. }) => Some("ip netns list shows the network namespaces"),
+        _ => match cause.and_then(Error::errno) {
+            Some(Errno::EPERM | Errno::EACCES) => {
+                Some("changes need root, or CAP_NET_ADMIN in the network namespace")
+            }
+            _ => error
+                .downcast_ref::<Attempt>()
+                .and_then(|attempt| attempt.hint),
+        },
+    };
+    known.map(str::to_owned)
+}
+
+/// The words for standard error.
+pub(crate) struct Report<'a>(pub(crate) &'a anyhow::Error);
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let errors = match self.0.downcast_ref::<Several>() {
+            Some(several) => several.0.iter().collect(),
+            None => vec![self.0],
+        };
+        let mut hints = Vec::new();
+        for error in errors {
+            writeln!(f, "vn: {error:#}")?;
+            hints.extend(hint(error).filter(|hint| !hints.contains(hint)));
+        }
+        for hint in hints {
+            writeln!(f, "hint: {hint}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use anyhow::anyhow;
+    use vnet_netlink::Refusal;
+
+    fn kernel(errno: Errno, text: Option<&str>) -> Error {
+        Error::Refused(Refusal {
+            errno,
+            text: text.map(str::to_owned),
+            missing: None,
+            offset: None,
+        })
+    }
+
+    fn report(error: impl Into<anyhow::Error>) -> String {
+        Report(&error.into()).to_string()
+    }
+
+    #[test]
+    fn object_reason_next_step() {
+        let error = anyhow::Error::from(kernel(Errno::EADDRINUSE, Some("UDP port 1798 is taken")))
+            .context(Attempt::new("create vnet 0005").hint(Some("choose a port")));
+        assert_eq!(
+            report(error),
+            "vn: cannot create vnet 0005: UDP port 1798 is taken (Address already in use)\n\
+             hint: choose a port\n"
+        );
+    }
+
+    #[test]
+    fn without_a_text_the_words_of_the_number() {
+        let error = anyhow::Error::from(kernel(Errno::EPERM, None))
+            .context(Attempt::new("add peer 192.0.2.1").hint(Some("no")));
+        assert_eq!(
+            report(error),
+            "vn: cannot add peer 192.0.2.1: Operation not permitted\n\
+             hint: changes need root, or CAP_NET_ADMIN in the network namespace\n"
+        );
+    }
+
+    #[test]
+    fn a_missing_module() {
+        assert_eq!(
+            report(Error::NoFamily("vnet")),
+            "vn: module vnet is not loaded\nhint: load it with: vn host load\n"
+        );
+    }
+
+    #[test]
+    fn every_one_of_several_and_each_hint_once() {
+        let error = all(vec![
+            kernel(Errno::EPERM, None).into(),
+            kernel(Errno::EPERM, Some("no")).into(),
+        ])
+        .expect_err("two");
+        assert_eq!(
+            report(error),
+            "vn: Operation not permitted\nvn: no (Operation not permitted)\n\
+             hint: changes need root, or CAP_NET_ADMIN in the network namespace\n"
+        );
+        assert!(all(Vec::new()).is_ok());
+        assert_eq!(
+            report(all(vec![anyhow!("one")]).expect_err("one")),
+            "vn: one\n"
+        );
+    }
+
+    #[test]
+    fn a_closed_pipe_is_recognized() {
+        let pipe = || io::Error::from(io::ErrorKind::BrokenPipe);
+        assert!(is_closed_pipe(
+            &anyhow::Error::from(pipe()).context("printing")
+        ));
+        assert!(is_closed_pipe(&serde_json::Error::io(pipe()).into()));
+        assert!(!is_closed_pipe(&anyhow!("other")));
+    }
+}

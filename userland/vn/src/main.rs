@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! `vn`: configures virtual networks.
+//!
+//! Data goes to standard output, words to standard error. Exit status: 0 done, 1 usage, 2 refused by the kernel or the
+//! world. A closed pipe is no failure.
+
+mod cli;
+mod commands;
+mod exec;
+mod failure;
+mod lock;
+mod output;
+mod plan;
+mod world;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use cli::Cli;
+
+/// Exit status: the command line is wrong.
+const USAGE: u8 = 1;
+/// Exit status: the kernel or the world refused.
+const REFUSED: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Where the text cannot be written, there is nobody to tell.
+            let _ = error.print();
+            return match error.kind() {
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => ExitCode::SUCCESS,
+                _ => ExitCode::from(USAGE),
+            };
+        }
+    };
+    match commands::run(cli) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if failure::is_closed_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = write!(std::io::stderr().lock(), "{}", failure::Report(&error));
+            ExitCode::from(REFUSED)
+        }
+    }
+}
