@@ -2,7 +2,7 @@
 
 //! `vn net`: vnets.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use vnet_core::VnetId;
 use vnet_core::abi;
@@ -32,6 +32,7 @@ pub(crate) enum Verb {
         if_exists: bool,
     },
     /// Change a vnet; what is not named stays as it is
+    #[command(group = ArgGroup::new("changes").args(["mtu", "ageing", "max_macs"]).required(true).multiple(true))]
     Set {
         /// The vnet
         id: VnetId,

@@ -60,7 +60,7 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
             })?;
         }
         Verb::Flush { id } => {
-            let what = format_args!("flush the learned MAC addresses of vnet {id}");
+            let what = format!("flush the learned MAC addresses of vnet {id}");
             let flushed = context.change(what, || client.varp_flush(id).map(Some))?;
             if let Some(flushed) = flushed {
                 context.list(&flushed, || {
