@@ -138,3 +138,29 @@ behind() { "$VN" -n "$1" -j varp list "$2" | jq -r --arg mac "$3" '.[] | select(
 is_behind() { [ "$(behind "$1" "$2" "$3")" = "$4" ]; }
 unknown() { [ -z "$(behind "$1" "$2" "$3")" ]; }
 local_macs() { "$VN" -n "$1" -j vif list "$2" | jq -r '.[].mac'; }
+
+# two_customers [ARGUMENTS...]: h1 with a1, h2 with a2, vnet 0005; they reach each other.
+two_customers() {
+	load
+	hosts 2
+	net h1 0005 "$@"
+	net h2 0005 "$@"
+	vm a1 h1 0005 10.0.0.1 02:00:00:00:00:01
+	vm a2 h2 0005 10.0.0.2 02:00:00:00:00:02
+	reaches a1 10.0.0.2
+}
+
+# traffic: floods in both directions, known and unknown destinations, until `traffic_ends`; it may fail to send.
+traffic() {
+	on a1 ping -q -f 10.0.0.2 >/dev/null 2>&1 &
+	on a2 ping -q -f -s 1300 10.0.0.1 >/dev/null 2>&1 &
+	(while :; do on a1 ./frames.py sources eth0 500 || sleep 0.1; done) >/dev/null 2>&1 &
+	(while :; do on a2 ./frames.py sources eth0 500 || sleep 0.1; done) >/dev/null 2>&1 &
+}
+traffic_ends() {
+	# shellcheck disable=SC2046 # words
+	kill $(jobs -p) 2>/dev/null || true
+	wait || true
+	ok "traffic went on to the end"
+}
+absent() { ! ip -n "$1" link show "$2" >/dev/null 2>&1; }

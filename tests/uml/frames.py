@@ -1,0 +1,78 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""Puts frames on a device, byte for byte.
+
+frames.py sources IF COUNT                broadcast frames from COUNT source addresses 06:00:xx:xx:xx:xx
+frames.py replay IF PCAP NUMBER...        these frames of a capture (from 1), to whatever MAC address they had
+frames.py udp IF SRC DST HEX              a UDP 1798 packet from SRC to DST (broadcast MAC) with this payload
+frames.py list PCAP                       number, source, destination, length of each frame
+"""
+
+import ipaddress
+import socket
+import struct
+import sys
+
+
+def raw(device):
+    sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+    sock.bind((device, 0))
+    return sock
+
+
+def read_pcap(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    order = "<" if data[:4] in (b"\xd4\xc3\xb2\xa1", b"\x4d\x3c\xb2\xa1") else ">"
+    offset = 24
+    while offset < len(data):
+        length = struct.unpack_from(order + "4I", data, offset)[2]
+        yield data[offset + 16 : offset + 16 + length]
+        offset += 16 + length
+
+
+def checksum(data):
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return 0xFFFF - total
+
+
+def udp(source, destination, payload, port=1798):
+    source, destination = (ipaddress.IPv4Address(a).packed for a in (source, destination))
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28 + len(payload), 1, 0, 64, 17, 0, source, destination)
+    header = header[:10] + struct.pack(">H", checksum(header)) + header[12:]
+    return header + struct.pack(">HHHH", port, port, 8 + len(payload), 0) + payload
+
+
+def main():
+    command, *args = sys.argv[1:]
+    if command == "sources":
+        sock = raw(args[0])
+        for n in range(int(args[1])):
+            frame = b"\xff" * 6 + b"\x06\x00" + struct.pack(">I", n + 1) + b"\x88\xb5" + bytes(46)
+            while True:
+                try:
+                    sock.send(frame)
+                    break
+                except OSError as error:
+                    if error.errno != 105:  # ENOBUFS: once more
+                        raise
+    elif command == "replay":
+        frames = list(read_pcap(args[1]))
+        sock = raw(args[0])
+        for number in args[2:]:
+            sock.send(frames[int(number) - 1])
+    elif command == "udp":
+        device, source, destination, payload = args
+        raw(device).send(b"\xff" * 6 + bytes.fromhex("020000000042") + b"\x08\x00" + udp(source, destination, bytes.fromhex(payload)))
+    elif command == "list":
+        for number, frame in enumerate(read_pcap(args[0]), 1):
+            source, destination = (ipaddress.IPv4Address(frame[o : o + 4]) for o in (26, 30))
+            print(number, frame[:6].hex(":"), frame[6:12].hex(":"), source, destination, len(frame), frame[42:64].hex())
+    else:
+        sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
