@@ -6,9 +6,10 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
 use vnet_core::VnetId;
 use vnet_core::abi;
-use vnet_netlink::{Link, Net, NetConfig};
+use vnet_netlink::{Error, Link, Net, NetConfig};
 
 use crate::failure::{self, Attempt, Refused};
 use crate::world::World;
@@ -320,14 +321,24 @@ struct Done {
 impl Step {
     fn perform(&self, world: &mut dyn World) -> anyhow::Result<Done> {
         let result = self.try_perform(world);
-        result.map_err(|error| error.context(Attempt::new(self).hint(self.hint())))
+        result.map_err(|error| {
+            let hint = self.hint(&error);
+            error.context(Attempt::new(self).hint(hint))
+        })
     }
 
-    /// The next step if the kernel refuses this one and gives no other clue.
-    fn hint(&self) -> Option<&'static str> {
-        match self {
-            Self::CreateNet(_) => Some(
-                "vn host status shows the port, group and underlay device; vn host set changes them",
+    /// The next step after a refusal.
+    fn hint(&self, error: &anyhow::Error) -> Option<&'static str> {
+        let Self::CreateNet(_) = self else {
+            return None;
+        };
+        match error.downcast_ref().and_then(Error::errno)? {
+            Errno::EADDRINUSE => {
+                Some("take another port, on all hosts, with: vn host set --port N")
+            }
+            Errno::ENODEV | Errno::EADDRNOTAVAIL | Errno::ENETUNREACH => Some(
+                "name the underlay device with: vn host set --device IF; to do without a group: vn host set \
+                 --group none",
             ),
             _ => None,
         }
@@ -430,8 +441,16 @@ pub(crate) fn as_many_as_possible(world: &mut dyn World, steps: &[Step]) -> anyh
 mod tests {
     use super::*;
     use crate::failure::Report;
-    use nix::errno::Errno;
-    use vnet_netlink::{Error, NetChange, Refusal};
+    use vnet_netlink::{NetChange, Refusal};
+
+    #[test]
+    fn a_refused_creation_names_the_next_step() {
+        let step = Step::CreateNet(create("5").config);
+        let hint = |errno| step.hint(&refusal(errno).into());
+        assert!(hint(Errno::ENODEV).is_some_and(|hint| hint.contains("--device IF")));
+        assert!(hint(Errno::EADDRINUSE).is_some_and(|hint| hint.contains("--port N")));
+        assert_eq!(hint(Errno::ENOMEM), None);
+    }
 
     /// A kernel of vnets and devices; the `fail`th change is refused.
     #[derive(Clone, Debug, Default, PartialEq)]
