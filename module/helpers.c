@@ -440,6 +440,18 @@ int vnet_join_group(struct sock *sk, __be32 group, int ifindex)
 	return err;
 }
 
+void vnet_leave_group(struct sock *sk, __be32 group, int ifindex)
+{
+	struct ip_mreqn mreq = {
+		.imr_multiaddr.s_addr = group,
+		.imr_ifindex = ifindex,
+	};
+
+	lock_sock(sk);
+	ip_mc_leave_group(sk, &mreq);
+	release_sock(sk);
+}
+
 /* Namespaces and devices. */
 
 void *vnet_net_generic(const struct net *net, unsigned int id)

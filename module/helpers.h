@@ -100,6 +100,7 @@ void *vnet_sk_user_data(struct sock *sk);
 void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg);
 void vnet_udp_tunnel_sock_release(struct socket *sock);
 int vnet_join_group(struct sock *sk, __be32 group, int ifindex);
+void vnet_leave_group(struct sock *sk, __be32 group, int ifindex);
 
 void *vnet_net_generic(const struct net *net, unsigned int id);
 int vnet_peernet2id_alloc(struct net *net, struct net *peer);

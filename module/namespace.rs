@@ -92,7 +92,6 @@ pub(crate) fn check_params() -> core::result::Result<(), &'static str> {
 /// What the data path needs to know of the network below, while there are vnets.
 pub(crate) struct Underlay {
     socket: Arc<UdpSocket>,
-    membership: Option<Arc<Membership>>,
     /// UDP port, source and destination.
     pub(crate) port: u16,
     /// Index of the device that everything must leave through, or 0.
@@ -139,6 +138,7 @@ pub(crate) struct Namespace {
     table: Table<ById, OwnDevice<Vnet>>,
     remotes: Arc<Remotes>,
     underlay: RcuBoxCell<Underlay>,
+    membership: RtnlCell<Option<Membership>>,
     counters: Counters,
 }
 
@@ -162,6 +162,7 @@ impl PerNet for Namespace {
             table: Table::new()?,
             remotes: Arc::pin_init(Remotes::new(), GFP_KERNEL)?,
             underlay: RcuBoxCell::empty(),
+            membership: RtnlCell::new(None),
             counters: Counters::new(HostCounter::COUNT)?,
         })
     }
@@ -179,28 +180,24 @@ impl PerNet for Namespace {
         }
         match event {
             DeviceEvent::Unregister if joined == Some(device.index()) => {
-                pr_notice!("the device of the multicast group is going away\n");
-                self.rebuild(Group::Leave, rtnl);
+                self.leave(rtnl);
             }
-            DeviceEvent::Up if joined.is_none() && self.settings.get(rtnl).group.is_some() => {
-                self.rebuild(Group::Join, rtnl);
+            DeviceEvent::Up if joined.is_none() => {
+                let settings = self.settings.get(rtnl);
+                // If it cannot be joined now, the next device that comes up is tried.
+                match self.join(settings.group, settings.device, rtnl) {
+                    Ok(Some(membership)) => *self.membership.get_mut(rtnl) = Some(membership),
+                    _ => return,
+                }
             }
-            _ => {}
+            _ => return,
         }
+        netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl);
     }
 
     fn registration() -> &'static PerNetStatic<Self> {
         &REGISTRATION
     }
-}
-
-/// What a rebuilt underlay does with the multicast group.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Group {
-    /// Be a member, or fail.
-    Join,
-    /// The device is going away: be none.
-    Leave,
 }
 
 impl Namespace {
@@ -250,10 +247,8 @@ impl Namespace {
     }
 
     /// Index of the device on which the group is joined.
-    pub(crate) fn joined(&self, _rtnl: &Rtnl) -> Option<u32> {
-        let guard = rcu::read_lock();
-        let membership = self.underlay(&guard)?.membership.as_ref()?;
-        Some(membership.device())
+    pub(crate) fn joined(&self, rtnl: &Rtnl) -> Option<u32> {
+        Some(self.membership.get(rtnl).as_ref()?.device())
     }
 
     /// Counts something.
@@ -301,8 +296,17 @@ impl Namespace {
             ))?;
         }
         let settings = self.settings.get(rtnl);
-        let new = self.build(settings, Group::Join)?;
-        self.replace(Some(new));
+        let membership = self.join(settings.group, settings.device, rtnl)?;
+        match self.build(settings) {
+            Ok(new) => self.replace(Some(new)),
+            Err(refusal) => {
+                if let Some(membership) = membership {
+                    membership.leave(rtnl);
+                }
+                return Err(refusal);
+            }
+        }
+        *self.membership.get_mut(rtnl) = membership;
         Ok(())
     }
 
@@ -310,6 +314,7 @@ impl Namespace {
     pub(crate) fn close(&self, rtnl: &mut Rtnl) {
         if self.nets.get(rtnl).list.is_empty() {
             self.replace(None);
+            self.leave(rtnl);
         }
     }
 
@@ -347,10 +352,28 @@ impl Namespace {
 
     /// Takes over new settings, live. What they need is made before anything is changed.
     pub(crate) fn configure(&self, settings: Settings, rtnl: &mut Rtnl) -> Result {
-        let device_changed = self.settings.get(rtnl).device != settings.device;
+        let now = self.settings.get(rtnl);
+        let device_changed = now.device != settings.device;
+        let group_changed = now.group != settings.group || device_changed;
         if !self.nets.get(rtnl).list.is_empty() {
-            let new = self.build(&settings, Group::Join)?;
-            self.replace(Some(new));
+            let membership = if group_changed {
+                self.join(settings.group, settings.device, rtnl)?
+            } else {
+                None
+            };
+            match self.build(&settings) {
+                Ok(new) => self.replace(Some(new)),
+                Err(refusal) => {
+                    if let Some(membership) = membership {
+                        membership.leave(rtnl);
+                    }
+                    return Err(refusal);
+                }
+            }
+            if group_changed {
+                self.leave(rtnl);
+                *self.membership.get_mut(rtnl) = membership;
+            }
         }
         *self.settings.get_mut(rtnl) = settings;
         if device_changed {
@@ -359,66 +382,53 @@ impl Namespace {
         Ok(())
     }
 
-    /// Follows what happened to a device.
-    fn rebuild(&self, group: Group, rtnl: &mut Rtnl) {
-        let settings = self.settings.get(rtnl);
-        // If the group cannot be joined, it stays as it is until the next device comes up.
-        if let Ok(new) = self.build(settings, group) {
-            self.replace(Some(new));
-            netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl);
+    /// Leaves the group, if it was joined.
+    fn leave(&self, rtnl: &mut Rtnl) {
+        if let Some(membership) = self.membership.get_mut(rtnl).take() {
+            membership.leave(rtnl);
         }
     }
 
-    /// Makes what the data path needs. What can be kept of the present underlay is kept.
-    fn build(&self, settings: &Settings, group: Group) -> Result<KBox<Underlay>> {
-        let (socket, membership) = {
+    /// Makes what the data path needs. The present socket is kept if it has the right port.
+    fn build(&self, settings: &Settings) -> Result<KBox<Underlay>> {
+        let space = KBox::<Underlay>::new_uninit(GFP_KERNEL)?;
+        let socket = {
             let guard = rcu::read_lock();
-            match self.underlay(&guard) {
-                Some(now) => (
-                    (now.port == settings.port).then(|| now.socket.clone()),
-                    (now.group() == settings.group && now.device == settings.device)
-                        .then(|| now.membership.clone())
-                        .flatten(),
-                ),
-                None => (None, None),
-            }
+            self.underlay(&guard)
+                .filter(|now| now.port == settings.port)
+                .map(|now| now.socket.clone())
         };
         let socket = match socket {
             Some(socket) => socket,
             None => self.open_socket(settings.port)?,
         };
-        let membership = match (group, settings.group) {
-            (Group::Leave, _) | (_, None) => None,
-            (Group::Join, Some(_)) if membership.is_some() => membership,
-            (Group::Join, Some(address)) => Some(self.join(address, settings.device)?),
-        };
-        let mut peers = KVec::with_capacity(settings.peers.len(), GFP_KERNEL)?;
         let mut underlay = Underlay {
             socket,
-            membership,
             port: settings.port,
             device: settings.device,
             ttl: settings.ttl,
             group: None,
-            peers: KVec::new(),
+            peers: KVec::with_capacity(settings.peers.len(), GFP_KERNEL)?,
         };
-        let remotes = || -> Result {
-            underlay.group = settings
-                .group
-                .map(|address| self.remotes.get(address))
-                .transpose()?;
-            for address in &settings.peers {
-                peers.push(self.remotes.get(*address)?, GFP_KERNEL)?;
+        match self.find_remotes(&mut underlay, settings) {
+            Ok(()) => Ok(KBox::write(space, underlay)),
+            Err(refusal) => {
+                underlay.dissolve(&self.remotes);
+                Err(refusal)
             }
-            Ok(())
-        };
-        let done = { remotes }();
-        underlay.peers = peers;
-        if let Err(refusal) = done {
-            underlay.dissolve(&self.remotes);
-            return Err(refusal);
         }
-        Ok(KBox::new(underlay, GFP_KERNEL)?)
+    }
+
+    fn find_remotes(&self, underlay: &mut Underlay, settings: &Settings) -> Result {
+        if let Some(address) = settings.group {
+            underlay.group = Some(self.remotes.get(address)?);
+        }
+        for address in &settings.peers {
+            underlay
+                .peers
+                .push(self.remotes.get(*address)?, GFP_KERNEL)?;
+        }
+        Ok(())
     }
 
     fn open_socket(&self, port: u16) -> Result<Arc<UdpSocket>> {
@@ -435,22 +445,24 @@ impl Namespace {
         })
     }
 
-    fn join(&self, group: Ipv4Addr, device: u32) -> Result<Arc<Membership>> {
+    /// Joins the group, if there is one, on the underlay device, or on the one that the route to it leads to.
+    fn join(&self, group: Option<Ipv4Addr>, device: u32, rtnl: &Rtnl) -> Result<Option<Membership>> {
         const NO_ROUTE: Refusal = Refusal::new(
             ENODEV,
             c"cannot join the group: no route to it; name the underlay device",
         );
+        let Some(group) = group else { return Ok(None) };
         let device = match device {
             0 => route::egress(self.net, group, 0).ok_or(NO_ROUTE)?.0,
             device => device,
         };
-        let membership = Membership::join(self.net, group, device).map_err(|error| {
-            Refusal::new(
+        match Membership::join(self.net, group, device, rtnl) {
+            Ok(membership) => Ok(Some(membership)),
+            Err(error) => Err(Refusal::new(
                 error,
                 c"cannot join the group on the underlay device; is it up, and has it an address?",
-            )
-        })?;
-        Ok(Arc::new(membership, GFP_KERNEL)?)
+            )),
+        }
     }
 
     fn replace(&self, new: Option<KBox<Underlay>>) {

@@ -15,6 +15,7 @@ use super::bindings;
 use super::net::Net;
 use super::rcu::{self, Guard};
 use super::route::Route;
+use super::rtnl::Rtnl;
 use super::skb::SkBuff;
 
 /// Who receives what comes in through a tunnel's socket.
@@ -102,8 +103,11 @@ impl Drop for UdpSocket {
 ///
 /// It has a socket of its own, which is bound to nothing: group packets go to every socket that has the port, if only
 /// somebody joined. So it can come and go without touching the data socket.
+///
+/// Closing a socket that is still a member takes RTNL, so membership ends first, under the RTNL that its owner holds.
 pub(crate) struct Membership {
-    _socket: UdpSocket,
+    socket: UdpSocket,
+    group: Ipv4Addr,
     device: u32,
 }
 
@@ -113,7 +117,7 @@ impl Membership {
     /// # Errors
     ///
     /// ENODEV if the device is not there or cannot do multicast.
-    pub(crate) fn join(net: Net, group: Ipv4Addr, device: u32) -> Result<Self> {
+    pub(crate) fn join(net: Net, group: Ipv4Addr, device: u32, _rtnl: &Rtnl) -> Result<Self> {
         let socket = UdpSocket::create(net, 0)?;
         // SAFETY: The socket is open.
         to_result(unsafe {
@@ -124,9 +128,22 @@ impl Membership {
             )
         })?;
         Ok(Self {
-            _socket: socket,
+            socket,
+            group,
             device,
         })
+    }
+
+    /// Leaves the group. Sleeps.
+    pub(crate) fn leave(self, _rtnl: &Rtnl) {
+        // SAFETY: The socket is open, and RTNL is held.
+        unsafe {
+            bindings::vnet_leave_group(
+                self.socket.sock(),
+                u32::from_ne_bytes(self.group.octets()),
+                self.device as ffi::c_int,
+            )
+        };
     }
 
     /// Index of the device on which it was joined.
