@@ -4,16 +4,22 @@
 
 use std::collections::VecDeque;
 
+use neli::consts::genl::{CtrlAttr, CtrlCmd};
+use neli::consts::nl::GenlId;
 use neli::consts::socket::NlFamily;
 use serde::Serialize;
 use vnet_core::abi::{self, cmd};
 
 use crate::Error;
+use crate::attributes::Reader;
 use crate::genl;
 use crate::message::{Content, Messages};
 use crate::socket::{KernelSocket, Requester, Transport};
 use crate::types::{Flushed, Host, Net, Peer, Varp};
 
+/// The family that tells of families, and its group.
+const CONTROL: &str = "nlctrl";
+const CONTROL_GROUP: &str = "notify";
 /// Room for notifications that were not read yet.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
@@ -80,9 +86,14 @@ impl Monitor {
             .ok_or(Error::Malformed(
                 "the family has no group for notifications",
             ))?;
+        // When the module goes, the group goes silently; only the family of families tells.
+        let control = genl::resolve(&mut requester, CONTROL)?;
         let socket = requester.transport_mut();
         socket.set_receive_buffer(RECEIVE_BUFFER)?;
         socket.join(*group)?;
+        if let Some(group) = control.groups.get(CONTROL_GROUP) {
+            socket.join(*group)?;
+        }
         Ok(Self {
             requester,
             family: family.id,
@@ -90,7 +101,7 @@ impl Monitor {
         })
     }
 
-    /// Waits for the next change.
+    /// Waits for the next change. Fails with [`Error::NoFamily`] when the module is unloaded.
     pub fn next_event(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(event) = self.pending.pop_front() {
@@ -99,14 +110,30 @@ impl Monitor {
             let datagram = self.requester.transport_mut().receive()?;
             for message in Messages::new(datagram) {
                 let message = message?;
-                if message.kind != self.family {
+                let Content::Data(data) = message.content()? else {
                     continue;
-                }
-                if let Content::Data(data) = message.content()? {
-                    let (command, attributes) = genl::split(data)?;
+                };
+                let (command, attributes) = genl::split(data)?;
+                if message.kind == self.family {
                     self.pending.extend(Event::parse(command, attributes)?);
+                } else if message.kind == u16::from(GenlId::Ctrl)
+                    && command == u8::from(CtrlCmd::Delfamily)
+                    && family_of(attributes)? == Some(self.family)
+                {
+                    return Err(Error::NoFamily(abi::FAMILY));
                 }
             }
         }
     }
+}
+
+/// The family that a message of the family of families is about.
+fn family_of(attributes: &[u8]) -> Result<Option<u16>, Error> {
+    for attribute in Reader::new(attributes) {
+        let attribute = attribute?;
+        if attribute.kind == u16::from(CtrlAttr::FamilyId) {
+            return attribute.u16().map(Some);
+        }
+    }
+    Ok(None)
 }

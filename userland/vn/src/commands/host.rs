@@ -130,7 +130,7 @@ fn unload(context: &mut Context, force: bool) -> anyhow::Result<()> {
         if !held.is_empty() {
             return Err(Refused::new(format!(
                 "vnets would be deleted with the module: {}",
-                held.join(", ")
+                some_of(&held)
             ))
             .hint("delete them first, or unload it with: vn host unload --force")
             .into());
@@ -161,6 +161,16 @@ fn all_nets() -> anyhow::Result<Vec<String>> {
         }
     }
     Ok(held)
+}
+
+/// The first few of a list that may be long.
+fn some_of(all: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let (shown, rest) = all.split_at(all.len().min(SHOWN));
+    match rest.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
 }
 
 fn nets_here() -> Result<Vec<VnetId>, Error> {
@@ -246,6 +256,13 @@ mod tests {
         for text in ["", "port", "=1", "-r=1", "a b=1"] {
             assert!(parameter(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn long_lists_are_cut() {
+        let all: Vec<_> = (1..=10).map(|number: u32| number.to_string()).collect();
+        assert_eq!(some_of(&all[..2]), "1, 2");
+        assert_eq!(some_of(&all), "1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
     }
 
     #[test]
