@@ -215,11 +215,7 @@ fn attach(
     config: &Config,
     rtnl: &mut Rtnl,
 ) -> Result<OwnDevice<Vnet>> {
-    let fdb = Fdb::new(
-        namespace.remotes().clone(),
-        config.ageing,
-        config.max_macs,
-    );
+    let fdb = Fdb::new(namespace.remotes().clone(), config.ageing, config.max_macs);
     let fdb = KBox::pin_init(fdb, GFP_KERNEL)?;
     let counters = Counters::new(NetCounter::COUNT)?;
     namespace.open(rtnl)?;

@@ -289,8 +289,7 @@ impl Task for Entries {
             return Some(1);
         }
         drop(walk);
-        let empty =
-            self.counts.remote.load(Relaxed) == 0 && self.counts.local.load(Relaxed) == 0;
+        let empty = self.counts.remote.load(Relaxed) == 0 && self.counts.local.load(Relaxed) == 0;
         (!empty).then(|| self.sweep_interval())
     }
 }
@@ -305,11 +304,7 @@ impl PinnedDrop for Entries {
 
 impl Fdb {
     /// An empty table. Times in milliseconds.
-    pub(crate) fn new(
-        remotes: Arc<Remotes>,
-        ageing: u32,
-        max: u32,
-    ) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(remotes: Arc<Remotes>, ageing: u32, max: u32) -> impl PinInit<Self, Error> {
         let entries = try_pin_init!(Entries {
             table: Table::new()?,
             remotes,

@@ -407,10 +407,10 @@ void *vnet_sk_user_data(struct sock *sk)
 	return rcu_dereference_sk_user_data(sk);
 }
 
-/* The kernel took a struct socket before 7.3. */
+/* The kernel took a struct socket before 7.2. */
 void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
 	setup_udp_tunnel_sock(net, sk, cfg);
 #else
 	setup_udp_tunnel_sock(net, sk->sk_socket, cfg);
@@ -419,7 +419,7 @@ void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg)
 
 void vnet_udp_tunnel_sock_release(struct socket *sock)
 {
-#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 2, 0)
 	udp_tunnel_sock_release(sock->sk);
 #else
 	udp_tunnel_sock_release(sock);

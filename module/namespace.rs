@@ -24,7 +24,7 @@ use crate::sys::route;
 use crate::sys::rtnl::{Rtnl, RtnlCell};
 use crate::sys::table::{ById, Table};
 use crate::sys::udp::{Membership, UdpSocket};
-use crate::sys::{params, Refusal, Result};
+use crate::sys::{errno, params, Refusal, Result};
 
 /// MTU that is assumed of an underlay of which nothing is known.
 const MTU_ASSUMED: u32 = 1500;
@@ -345,7 +345,10 @@ impl Namespace {
         };
         drop(guard);
         if gone {
-            self.nets.get_mut(rtnl).list.retain(|other| **other != *device);
+            self.nets
+                .get_mut(rtnl)
+                .list
+                .retain(|other| **other != *device);
         }
         gone
     }
@@ -434,7 +437,7 @@ impl Namespace {
     fn open_socket(&self, port: u16) -> Result<Arc<UdpSocket>> {
         let this = Self::of(self.net)?;
         UdpSocket::open(self.net, port, this).map_err(|error| {
-            if error == EADDRINUSE {
+            if error == errno::address_in_use() {
                 Refusal::new(
                     error,
                     c"the UDP port is in use here; is vnetd or another vnet running?",
@@ -446,7 +449,12 @@ impl Namespace {
     }
 
     /// Joins the group, if there is one, on the underlay device, or on the one that the route to it leads to.
-    fn join(&self, group: Option<Ipv4Addr>, device: u32, rtnl: &Rtnl) -> Result<Option<Membership>> {
+    fn join(
+        &self,
+        group: Option<Ipv4Addr>,
+        device: u32,
+        rtnl: &Rtnl,
+    ) -> Result<Option<Membership>> {
         const NO_ROUTE: Refusal = Refusal::new(
             ENODEV,
             c"cannot join the group: no route to it; name the underlay device",

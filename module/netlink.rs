@@ -23,7 +23,7 @@ use crate::sys::netdev::{self, OwnDevice};
 use crate::sys::route;
 use crate::sys::rtnl::{self, Rtnl};
 use crate::sys::table::{ByMac, Walk};
-use crate::sys::{Refusal, Result};
+use crate::sys::{errno, Refusal, Result};
 
 /// The family.
 pub(crate) struct VnetFamily;
@@ -136,7 +136,10 @@ fn address_of(request: &mut Req<'_>, attr: u16) -> Result<Ipv4Addr> {
     }
     request.extack.blame(given);
     Err(match given.bytes::<16>() {
-        Some(_) => Refusal::new(EAFNOSUPPORT, c"the underlay can only be IPv4 in this version"),
+        Some(_) => Refusal::new(
+            errno::family_not_supported(),
+            c"the underlay can only be IPv4 in this version",
+        ),
         None => Refusal::new(EINVAL, c"an address has 4 bytes"),
     })
 }
@@ -184,9 +187,12 @@ fn in_range(request: &mut Req<'_>, attr: u16, range: (u32, u32)) -> Result<Optio
             if let Some(attr) = request.attr(attr) {
                 request.extack.blame(attr);
             }
-            request
-                .extack
-                .format(fmt!("{} is not in the range {} to {}", value, range.0, range.1));
+            request.extack.format(fmt!(
+                "{} is not in the range {} to {}",
+                value,
+                range.0,
+                range.1
+            ));
             Err(ERANGE.into())
         }
         value => Ok(value),
@@ -441,11 +447,12 @@ impl Handler<VnetFamily> for HostSet {
             if device != 0 && netdev::by_index(namespace.net(), device, &rtnl).is_none() {
                 return Err(Refusal::new(ENODEV, c"there is no such underlay device"));
             }
-            let own = |net: &OwnDevice<Vnet>| {
-                net.index() == device && net.net() == namespace.net()
-            };
+            let own = |net: &OwnDevice<Vnet>| net.index() == device && net.net() == namespace.net();
             if namespace.nets(&rtnl).iter().any(own) {
-                return Err(Refusal::new(ELOOP, c"a vnet cannot be its own underlay"));
+                return Err(Refusal::new(
+                    errno::too_many_loops(),
+                    c"a vnet cannot be its own underlay",
+                ));
             }
             settings.device = device;
         }
@@ -529,7 +536,11 @@ impl Dump<VnetFamily> for PeerDump {
     fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
         let rtnl = rtnl::lock();
         let peers = &Namespace::of(part.net())?.settings(&rtnl).peers;
-        if self.count.replace(peers.len()).is_some_and(|count| count != peers.len()) {
+        if self
+            .count
+            .replace(peers.len())
+            .is_some_and(|count| count != peers.len())
+        {
             part.interrupted();
         }
         for address in peers.iter().skip(self.next) {
@@ -588,7 +599,10 @@ impl Handler<VnetFamily> for VarpDel {
         let (namespace, device) = vnet_of(request, varp::NET, &rtnl)?;
         let vnet = state_of(&device)?;
         if !vnet.fdb().remove(mac) {
-            return Err(Refusal::new(ENOENT, c"the MAC is not known to be elsewhere"));
+            return Err(Refusal::new(
+                ENOENT,
+                c"the MAC is not known to be elsewhere",
+            ));
         }
         genl::notify::<VnetFamily>(namespace.net(), cmd::VARP_DEL_NTF, |message| {
             fill_varp(message, vnet.vnet_id(), mac, None)

@@ -54,11 +54,7 @@ impl Receiver for Namespace {
 impl Namespace {
     /// Checks the outer headers and our own. The reason, if the packet is not for a vnet.
     #[inline]
-    fn accept(
-        &self,
-        skb: &mut SkBuff,
-        guard: &Guard,
-    ) -> Result<(VnetId, Outer), HostCounter> {
+    fn accept(&self, skb: &mut SkBuff, guard: &Guard) -> Result<(VnetId, Outer), HostCounter> {
         let outer = skb.outer_ipv4().ok_or(HostCounter::RxShort)?;
         if outer.source.is_multicast() || outer.source.is_unspecified() {
             return Err(HostCounter::RxBadOuter);

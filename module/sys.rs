@@ -19,20 +19,20 @@ pub(crate) mod udp;
 pub(crate) mod work;
 
 /// What the module's own bindgen run made of `bindings.h`.
-#[expect(
+#[allow(
+    unknown_lints,
+    unnecessary_transmutes,
     unreachable_pub,
     unsafe_op_in_unsafe_fn,
     dead_code,
     nonstandard_style,
     improper_ctypes,
     clippy::all,
-    clippy::undocumented_unsafe_blocks,
+    clippy::cast_lossless,
     clippy::ptr_as_ptr,
     clippy::ref_as_ptr,
-    clippy::as_ptr_cast_mut,
-    clippy::cast_lossless,
-    clippy::as_underscore,
-    reason = "generated"
+    clippy::undocumented_unsafe_blocks,
+    reason = "generated; what it needs depends on the kernel and the compiler"
 )]
 pub(crate) mod bindings {
     use kernel::ffi;
@@ -82,6 +82,27 @@ impl From<kernel::alloc::AllocError> for Refusal {
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
         refusal.error
+    }
+}
+
+/// Errnos for which the kernel crate has no name in all versions.
+pub(crate) mod errno {
+    use super::bindings;
+    use kernel::error::Error;
+
+    /// EADDRINUSE.
+    pub(crate) fn address_in_use() -> Error {
+        Error::from_errno(-(bindings::EADDRINUSE as i32))
+    }
+
+    /// EAFNOSUPPORT.
+    pub(crate) fn family_not_supported() -> Error {
+        Error::from_errno(-(bindings::EAFNOSUPPORT as i32))
+    }
+
+    /// ELOOP.
+    pub(crate) fn too_many_loops() -> Error {
+        Error::from_errno(-(bindings::ELOOP as i32))
     }
 }
 

@@ -125,7 +125,10 @@ impl<'a> Attr<'a> {
 }
 
 /// Where words about a failed request go.
-pub(crate) struct Extack<'a>(Option<NonNull<bindings::netlink_ext_ack>>, PhantomData<&'a ()>);
+pub(crate) struct Extack<'a>(
+    Option<NonNull<bindings::netlink_ext_ack>>,
+    PhantomData<&'a ()>,
+);
 
 impl<'a> Extack<'a> {
     /// Wraps what C passes, which may be null.
@@ -264,7 +267,8 @@ impl<'a, F: Family> Request<'a, F> {
         command: u8,
         fill: impl FnOnce(&mut Message<'_>) -> Result,
     ) -> Result {
-        let message = OwnMessage::build::<F>(self.info.snd_portid, self.info.snd_seq, command, fill)?;
+        let message =
+            OwnMessage::build::<F>(self.info.snd_portid, self.info.snd_seq, command, fill)?;
         // SAFETY: The message is given away; the namespace lives.
         to_result(unsafe {
             bindings::vnet_genlmsg_unicast(
@@ -429,7 +433,8 @@ pub(crate) struct Part<'a, F: Family> {
     skb: NonNull<bindings::sk_buff>,
     cb: NonNull<bindings::netlink_callback>,
     filled: bool,
-    lifetime: PhantomData<(&'a mut (), fn() -> F)>,
+    lifetime: PhantomData<&'a mut ()>,
+    family: PhantomData<fn() -> F>,
 }
 
 impl<F: Family> Part<'_, F> {
@@ -437,7 +442,9 @@ impl<F: Family> Part<'_, F> {
     pub(crate) fn net(&self) -> Net {
         // SAFETY: The socket of who asks keeps its namespace; C passes live objects.
         unsafe {
-            let info = (*self.cb.as_ptr()).data.cast::<bindings::genl_dumpit_info>();
+            let info = (*self.cb.as_ptr())
+                .data
+                .cast::<bindings::genl_dumpit_info>();
             Net::from_ptr((*info).info._net.net)
         }
     }
@@ -621,8 +628,10 @@ impl<F: Family> FamilyStatic<F> {
         // SAFETY: Nobody else has the tables before they are registered. They are plain data for which zero is valid.
         unsafe {
             let raw_ops = &mut *self.ops.get().cast::<[bindings::genl_split_ops; MAX_OPS]>();
-            let policies =
-                &mut *self.policies.get().cast::<[[bindings::nla_policy; MAX_POLICY]; MAX_OPS]>();
+            let policies = &mut *self
+                .policies
+                .get()
+                .cast::<[[bindings::nla_policy; MAX_POLICY]; MAX_OPS]>();
             for ((raw, policy), op) in raw_ops.iter_mut().zip(policies.iter_mut()).zip(ops) {
                 for (kind, what) in op.policy {
                     *policy.get_mut(usize::from(*kind)).ok_or(EINVAL)? = what.raw();
@@ -738,6 +747,7 @@ unsafe extern "C" fn dumpit<F: Family, D: Dump<F>>(
             cb: NonNull::new_unchecked(cb),
             filled: false,
             lifetime: PhantomData,
+            family: PhantomData,
         };
         match dump.fill(&mut part) {
             Ok(()) if part.filled => (*skb).len as ffi::c_int,

@@ -53,7 +53,7 @@ impl Net {
 
     /// Whether it is the namespace that the system started with.
     pub(crate) fn is_initial(self) -> bool {
-        // SAFETY: Only the address is looked at.
+        // Only the address is looked at.
         self.as_ptr() == &raw mut bindings::init_net
     }
 }

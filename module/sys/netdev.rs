@@ -112,7 +112,7 @@ impl Device {
 /// `dev` must live, and its name not change.
 unsafe fn vnet_name(dev: *const bindings::net_device) -> [u8; 16] {
     // SAFETY: By the caller's promise; the name has 16 bytes.
-    unsafe { (*(&raw const (*dev).name)).map(|c| c as u8) }
+    unsafe { (*dev).name }
 }
 
 /// The device with an index in a namespace.
@@ -125,7 +125,10 @@ pub(crate) fn by_index(net: Net, index: u32, _rtnl: &Rtnl) -> Option<Device> {
 /// The device with a name in a namespace.
 pub(crate) fn by_name(net: Net, name: &[u8], _rtnl: &Rtnl) -> Option<Device> {
     let mut buffer = [0_u8; 16];
-    buffer.get_mut(..15)?.get_mut(..name.len())?.copy_from_slice(name);
+    buffer
+        .get_mut(..15)?
+        .get_mut(..name.len())?
+        .copy_from_slice(name);
     // SAFETY: The namespace lives, the name ends in NUL, and RTNL is held.
     NonNull::new(unsafe { bindings::__dev_get_by_name(net.as_ptr(), buffer.as_ptr().cast()) })
         .map(Device)
@@ -368,11 +371,7 @@ impl<T: Driver> NewDevice<T> {
     }
 
     /// Puts the state into it and registers it. Sleeps.
-    pub(crate) fn register(
-        mut self,
-        state: T,
-        _rtnl: &mut Rtnl,
-    ) -> Result<OwnDevice<T>> {
+    pub(crate) fn register(mut self, state: T, _rtnl: &mut Rtnl) -> Result<OwnDevice<T>> {
         // SAFETY: Not registered: ours alone. C drops the state with the device, or `Drop` does.
         unsafe {
             let slot = Slot::<T>::of(self.dev);

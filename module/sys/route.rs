@@ -176,7 +176,13 @@ pub(crate) fn egress(net: Net, destination: Ipv4Addr, device: u32) -> Option<(u3
     let destination = u32::from_ne_bytes(destination.octets());
     // SAFETY: The namespace lives; the results have a place.
     let found = unsafe {
-        bindings::vnet_route_egress(net.as_ptr(), destination, device as i32, &mut ifindex, &mut mtu)
+        bindings::vnet_route_egress(
+            net.as_ptr(),
+            destination,
+            device as i32,
+            &mut ifindex,
+            &mut mtu,
+        )
     };
     (found == 0).then_some((ifindex as u32, mtu))
 }
@@ -184,6 +190,7 @@ pub(crate) fn egress(net: Net, destination: Ipv4Addr, device: u32) -> Option<(u3
 /// Whether an address is one of the namespace's own.
 pub(crate) fn is_local(net: Net, address: Ipv4Addr) -> bool {
     // SAFETY: The namespace lives.
-    let kind = unsafe { bindings::inet_addr_type(net.as_ptr(), u32::from_ne_bytes(address.octets())) };
+    let kind =
+        unsafe { bindings::inet_addr_type(net.as_ptr(), u32::from_ne_bytes(address.octets())) };
     kind == bindings::RTN_LOCAL
 }

@@ -76,7 +76,6 @@ impl<T> RtnlCell<T> {
     }
 
     /// The value, to change.
-    #[expect(clippy::mut_from_ref, reason = "the token is borrowed mutably")]
     pub(crate) fn get_mut<'a>(&'a self, _rtnl: &'a mut Rtnl) -> &'a mut T {
         // SAFETY: There is one token, and it is borrowed mutably: nobody else has it.
         unsafe { &mut *self.0.get() }

@@ -144,7 +144,13 @@ impl SkBuff {
         let protocol = (bindings::ETH_P_TEB as u16).to_be();
         // SAFETY: The packet is ours, and begins with the UDP header.
         to_result(unsafe {
-            bindings::__iptunnel_pull_header(self.as_ptr(), len, protocol, false, between_namespaces)
+            bindings::__iptunnel_pull_header(
+                self.as_ptr(),
+                len,
+                protocol,
+                false,
+                between_namespaces,
+            )
         })
     }
 
@@ -198,7 +204,12 @@ impl SkBuff {
     ///
     /// If the message could not be made.
     #[inline]
-    pub(crate) fn fits_path(&mut self, route: &Route, overhead: i32, bridged: bool) -> Result<bool> {
+    pub(crate) fn fits_path(
+        &mut self,
+        route: &Route,
+        overhead: i32,
+        bridged: bool,
+    ) -> Result<bool> {
         // SAFETY: The packet is ours, the route alive; its destination entry is its first field.
         let answered = unsafe {
             bindings::skb_tunnel_check_pmtu(self.as_ptr(), route.as_ptr().cast(), overhead, bridged)
@@ -222,7 +233,11 @@ impl SkBuff {
     ///
     /// ENOMEM.
     #[inline]
-    pub(crate) fn encapsulate<const N: usize>(&mut self, route: &Route, header: &[u8; N]) -> Result {
+    pub(crate) fn encapsulate<const N: usize>(
+        &mut self,
+        route: &Route,
+        header: &[u8; N],
+    ) -> Result {
         // SAFETY: The packet is ours, the route alive; its destination entry is its first field.
         to_result(unsafe {
             bindings::vnet_skb_tunnel_prepare(self.as_ptr(), route.as_ptr().cast(), N as u32)

@@ -47,10 +47,14 @@ impl UdpSocket {
     /// # Errors
     ///
     /// EADDRINUSE if the port is taken.
-    pub(crate) fn open<R: Receiver>(net: Net, port: u16, receiver: &'static R) -> Result<Arc<Self>> {
+    pub(crate) fn open<R: Receiver>(
+        net: Net,
+        port: u16,
+        receiver: &'static R,
+    ) -> Result<Arc<Self>> {
         let socket = Self::create(net, port)?;
         let mut config = bindings::udp_tunnel_sock_cfg {
-            sk_user_data: (receiver as *const R).cast_mut().cast(),
+            sk_user_data: core::ptr::from_ref(receiver).cast_mut().cast(),
             encap_type: 1,
             encap_rcv: Some(encap_rcv::<R>),
             gro_receive: Some(gro_receive::<R>),
