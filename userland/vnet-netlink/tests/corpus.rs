@@ -1,12 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! The targets run over the corpus, each file also truncated everywhere and with each byte changed.
+//! The fuzz targets run over the corpus, each file also truncated everywhere and with each byte changed. Here, since
+//! the fuzzer's crate is a workspace of its own.
 
 use std::path::Path;
 
+#[path = "../../fuzz/src/lib.rs"]
+#[expect(unreachable_pub, reason = "public in its own crate")]
+mod targets;
+
 fn run(name: &str, target: impl Fn(&[u8])) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("corpus")
+        .join("../fuzz/corpus")
         .join(name);
     let mut files = 0;
     for entry in std::fs::read_dir(&directory).expect("a corpus") {
@@ -28,15 +33,15 @@ fn run(name: &str, target: impl Fn(&[u8])) {
 
 #[test]
 fn wire() {
-    run("wire", vnet_fuzz::wire);
+    run("wire", targets::wire);
 }
 
 #[test]
 fn text() {
-    run("text", vnet_fuzz::text);
+    run("text", targets::text);
 }
 
 #[test]
 fn replies() {
-    run("replies", vnet_fuzz::replies);
+    run("replies", targets::replies);
 }
