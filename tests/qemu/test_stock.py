@@ -117,7 +117,9 @@ def isolation(lab):
 
 @check("deletion removes device and bridge", own=True)
 def delete(lab):
-    lab.h2.run("vn net delete 0006 --bridge")
+    status, said = lab.h2.status("vn net delete 0006 --bridge")
+    true(status == 2 and "v-b2" in said, f"a bridge with other ports must not go: {said}")
+    lab.h2.run("ip link delete v-b2 && vn net delete 0006 --bridge")
     equal(lab.h2.status("ip link show vnif0006")[0], 1, "vnif0006")
     equal(lab.h2.status("ip link show vnbr0006")[0], 1, "vnbr0006")
 

@@ -31,6 +31,9 @@ holds "h3 counted what is for vnets that it does not have" host_counts h3 rx-unk
 equal "h3 delivered nothing" "$(counter h3 $long rx-packets)" 0
 equal "one address behind h2 in 0005" "$(behind h1 0005 02:00:00:00:00:02)" 192.0.2.2
 
+refused "a bridge that is in use" v-b2 -n h2 net delete 0006 --bridge
+ip netns delete b2
+wait_for 10 "the port is gone" absent h2 v-b2
 "$VN" -n h2 net delete 0006 --bridge
-isolated b1 10.0.0.3
+for d in vnif0006 vnbr0006; do holds "no $d any more" absent h2 $d; done
 reaches a1 10.0.0.2

@@ -12,7 +12,7 @@ vm a1 h1 0005 10.0.0.1 02:00:00:00:00:01
 vm a2 h2 0005 10.0.0.2 02:00:00:00:00:02
 M=02:00:00:00:00:02
 "$VN" -n h1 varp add 0005 $M 192.0.2.3
-reaches a2 10.0.0.1 2>/dev/null || true
+on a2 ping -q -c 2 -i 0.2 -W 1 10.0.0.1 >/dev/null || true
 equal "what is heard does not change it" "$(behind h1 0005 $M)" 192.0.2.3
 equal "its state" "$("$VN" -n h1 -j varp list 0005 | jq -r --arg m $M '.[] | select(.mac == $m) | .state')" static
 isolated a1 10.0.0.2

@@ -10,8 +10,8 @@
 load
 hosts 2
 lan=../wire/xen-vnetd-lan.pcap
-ip -n h1 link set eth0 address 06:a7:c9:75:fb:38
-ip -n h2 link set eth0 address ce:66:f6:a8:bc:92
+ip -n h1 link set eth0 address ce:66:f6:a8:bc:92
+ip -n h2 link set eth0 address 06:a7:c9:75:fb:38
 reaches h1 192.0.2.2
 
 # heard_by NAME FILTER: a tcpdump in a customer's machine, until it has seen one such packet.
@@ -40,7 +40,7 @@ before=$(host_counter h1 rx-varp)
 on lan ./frames.py replay h1 $lan 16
 wait_for 5 "a VARP request is counted" host_counts h1 rx-varp $((before + 1))
 on lan ./frames.py replay h1 ../wire/xen-vnetd-peer.pcap 1 3
-"$VN" -n h1 net delete 0005 --bridge
+"$VN" -n h1 net delete 0005
 
 # h2 as B: A's first ARP question is answered with the very bytes that B answered with then.
 net h2 0005 --mtu 1500

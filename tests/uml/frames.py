@@ -3,7 +3,7 @@
 """Puts frames on a device, byte for byte.
 
 frames.py sources IF COUNT                broadcast frames from COUNT source addresses 06:00:xx:xx:xx:xx
-frames.py replay IF PCAP NUMBER...        these frames of a capture (from 1), to whatever MAC address they had
+frames.py replay IF PCAP NUMBER...        these frames of a capture (from 1), without UDP checksum
 frames.py udp IF SRC DST HEX              a UDP 1798 packet from SRC to DST (broadcast MAC) with this payload
 frames.py list PCAP                       number, source, destination, length of each frame
 """
@@ -62,7 +62,10 @@ def main():
         frames = list(read_pcap(args[1]))
         sock = raw(args[0])
         for number in args[2:]:
-            sock.send(frames[int(number) - 1])
+            frame = bytearray(frames[int(number) - 1])
+            # The sums of the captures were left to a device that never was: 0 means none.
+            frame[40:42] = bytes(2)
+            sock.send(frame)
     elif command == "udp":
         device, source, destination, payload = args
         raw(device).send(b"\xff" * 6 + bytes.fromhex("020000000042") + b"\x08\x00" + udp(source, destination, bytes.fromhex(payload)))

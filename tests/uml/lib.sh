@@ -121,6 +121,7 @@ vm() {
 
 mac_of() { ip -n "$1" -j link show "${2:-eth0}" | jq -r '.[0].address'; }
 
+absent() { ! ip -n "$1" link show "$2" >/dev/null 2>&1; }
 pings() { on "$1" ping -q -n -c 1 -W "${3:-2}" "$2"; }
 reaches() { wait_for 10 "$1 reaches $2" pings "$1" "$2" 1; }
 # Three questions, none answered.
@@ -163,4 +164,3 @@ traffic_ends() {
 	wait || true
 	ok "traffic went on to the end"
 }
-absent() { ! ip -n "$1" link show "$2" >/dev/null 2>&1; }
