@@ -67,8 +67,12 @@ test-qemu: ## the module in two virtual machines with Debian's kernel
 lint: ## formatting, clippy, shellcheck, pyflakes, licences
 	@tests/run lint
 
-install: ## installs what "make" has built: DESTDIR=, PREFIX=/usr/local
+install: ## installs what "make" has built, with KERNEL= the module that was built for it: DESTDIR=, PREFIX=/usr/local
+ifeq ($(KERNEL),)
 	$(kbuild) modules_install $(if $(DESTDIR),INSTALL_MOD_PATH='$(DESTDIR)' DEPMOD=true)
+else
+	@tests/kit/install $(KERNEL) '$(DESTDIR)'
+endif
 	install -D -m 755 build/bin/vn '$(DESTDIR)$(SBINDIR)/vn'
 	for page in docs/man/*.8; do [ ! -e "$$page" ] || install -D -m 644 "$$page" '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 
