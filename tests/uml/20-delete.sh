@@ -22,13 +22,14 @@ reaches a1 10.0.0.2
 for i in $(seq 5); do
 	# h3: a whole host that comes and goes.
 	ns h3
-	ip -n lan link add h3 type veth peer name eth0 netns h3
+	# Its address stays the same, or its neighbours would look for the old one for a while.
+	ip -n lan link add h3 type veth peer name eth0 address 02:fe:00:00:00:03 netns h3
 	ip -n lan link set h3 master lan up
 	ip -n h3 link set eth0 up
 	ip -n h3 addr add 192.0.2.3/24 dev eth0
 	ip -n h3 route add 224.0.0.0/4 dev eth0
 	net h3 0005
-	vm a3 h3 0005 10.0.0.3
+	vm a3 h3 0005 10.0.0.3 02:00:00:00:00:03
 	reaches a3 10.0.0.1
 	ip netns delete h3
 	ip netns delete a3

@@ -38,4 +38,4 @@ wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
 holds "again" on a1 ping -q -c 2 -i 0.2 -W 2 -M do -s 1472 10.0.0.2
 wait_for 5 "as fragments on the LAN" grep -q IP /tmp/fragments
 
-refused "an MTU that no IP packet can carry" . -n h1 net set 0005 --mtu 65471
+never "an MTU that no IP packet can carry" "$VN" -n h1 net set 0005 --mtu 65472
