@@ -19,6 +19,8 @@ use crate::world::World;
 pub(crate) enum Step {
     CreateNet(NetConfig),
     CreateBridge(String),
+    /// The host must not be on its customers' networks, where IPv6 would put it by itself.
+    NoAddress(String),
     Attach {
         port: String,
         bridge: String,
@@ -56,6 +58,7 @@ impl fmt::Display for Step {
                 Ok(())
             }
             Self::CreateBridge(name) => write!(f, "create bridge {name}"),
+            Self::NoAddress(name) => write!(f, "keep IPv6 addresses off {name}"),
             Self::Attach { port, bridge } => write!(f, "attach {port} to bridge {bridge}"),
             Self::Up(name) => write!(f, "take {name} up"),
             Self::Down(name) => write!(f, "take {name} down"),
@@ -95,8 +98,10 @@ impl Create {
                 net.ifname.clone()
             }
             None => {
+                let device = device_of(&self.config);
                 steps.push(Step::CreateNet(self.config.clone()));
-                device_of(&self.config)
+                steps.push(Step::NoAddress(device.clone()));
+                device
             }
         };
         // A device that was moved to another namespace is out of reach; nor may one of the same name here be touched.
@@ -143,7 +148,12 @@ impl Create {
             if let Some(master) = master {
                 return Err(self.attached_elsewhere(world, device, master)?.into());
             }
-            steps.extend([Step::CreateBridge(name.to_owned()), attach]);
+            steps.extend([
+                Step::CreateBridge(name.to_owned()),
+                Step::NoAddress(name.to_owned()),
+                attach,
+                Step::Up(name.to_owned()),
+            ]);
             return Ok(());
         };
         if !bridge.is_bridge() {
@@ -361,6 +371,11 @@ impl Step {
                     return Err(Refused::new(format!("{name} exists and is not a bridge")).into());
                 }
             }
+            Self::NoAddress(name) => {
+                let index = find(world, name)?.index;
+                world.set_no_address(index)?;
+                None
+            }
             Self::Attach { port, bridge } => {
                 let master = find(world, bridge)?.index;
                 let index = find(world, port)?.index;
@@ -544,7 +559,7 @@ mod tests {
             if self.named(name).is_some() {
                 return Ok(false);
             }
-            self.add(name, "bridge", true);
+            self.add(name, "bridge", false);
             Ok(true)
         }
 
@@ -558,6 +573,10 @@ mod tests {
             self.change()?;
             self.at(index).master = master;
             Ok(())
+        }
+
+        fn set_no_address(&mut self, _: u32) -> Result<(), Error> {
+            self.change()
         }
 
         fn set_up(&mut self, index: u32, up: bool) -> Result<(), Error> {
@@ -618,8 +637,11 @@ mod tests {
             shown(&steps),
             [
                 "create vnet 0005 with device vnif0005, mtu 1500",
+                "keep IPv6 addresses off vnif0005",
                 "create bridge vnbr0005",
+                "keep IPv6 addresses off vnbr0005",
                 "attach vnif0005 to bridge vnbr0005",
+                "take vnbr0005 up",
                 "take vnif0005 up",
                 "take vnif0005 down and up again",
             ]
@@ -676,7 +698,12 @@ mod tests {
         let steps = create.plan(&mut world).expect("a plan");
         assert_eq!(
             shown(&steps),
-            ["create bridge br7", "attach vnif0005 to bridge br7"]
+            [
+                "create bridge br7",
+                "keep IPv6 addresses off br7",
+                "attach vnif0005 to bridge br7",
+                "take br7 up"
+            ]
         );
         all_or_nothing(&mut world, &steps).expect("done");
         assert_eq!(create.plan(&mut world).expect("a plan"), []);
@@ -713,7 +740,7 @@ mod tests {
         run(&create, &mut before).expect("done");
         create.bridge = Some("vnbr0005".to_owned());
         create.may_exist = true;
-        for fail in 1..=2 {
+        for fail in 1..=4 {
             let mut world = before.clone();
             world.fail = Some(world.changes + fail);
             run(&create, &mut world).expect_err("a failure");
@@ -842,6 +869,9 @@ mod tests {
                 Err(refusal(Errno::EPERM))
             }
             fn set_master(&mut self, _: u32, _: Option<u32>) -> Result<(), Error> {
+                Err(refusal(Errno::EPERM))
+            }
+            fn set_no_address(&mut self, _: u32) -> Result<(), Error> {
                 Err(refusal(Errno::EPERM))
             }
             fn set_up(&mut self, _: u32, _: bool) -> Result<(), Error> {

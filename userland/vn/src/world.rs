@@ -16,6 +16,8 @@ pub(crate) trait World {
     fn create_bridge(&mut self, name: &str) -> Result<bool, Error>;
     fn delete_link(&mut self, index: u32) -> Result<(), Error>;
     fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<(), Error>;
+    /// Keeps the kernel from giving the device an address by itself.
+    fn set_no_address(&mut self, index: u32) -> Result<(), Error>;
     fn set_up(&mut self, index: u32, up: bool) -> Result<(), Error>;
 }
 
@@ -65,6 +67,10 @@ impl World for Kernel {
 
     fn set_master(&mut self, index: u32, master: Option<u32>) -> Result<(), Error> {
         self.links.set_master(index, master)
+    }
+
+    fn set_no_address(&mut self, index: u32) -> Result<(), Error> {
+        self.links.set_no_address(index)
     }
 
     fn set_up(&mut self, index: u32, up: bool) -> Result<(), Error> {

@@ -15,6 +15,9 @@ use crate::socket::{KernelSocket, Mode, Requester};
 const HEADER_LEN: usize = 16;
 /// `IFF_UP`.
 const UP: u32 = libc::IFF_UP as u32;
+/// Attribute of the IPv6 settings of a device: how it makes addresses for itself; and the value for not at all.
+const ADDR_GEN_MODE: u16 = 8;
+const ADDR_GEN_NONE: u8 = 1;
 /// Attributes of a bridge.
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const BRIDGE_STP_STATE: u16 = 5;
@@ -86,7 +89,7 @@ fn payload(index: u32, flags: u32, change: u32, attributes: Writer) -> Vec<u8> {
     bytes
 }
 
-/// A bridge that is up, without STP and without delay: its ports carry frames as soon as they are there.
+/// A bridge without STP and without delay: its ports carry frames as soon as they are there.
 fn bridge(name: &str) -> Result<Vec<u8>, Error> {
     let mut data = Writer::new();
     data.put(BRIDGE_FORWARD_DELAY, &0u32.to_ne_bytes())?
@@ -98,7 +101,7 @@ fn bridge(name: &str) -> Result<Vec<u8>, Error> {
     attributes
         .put_text(Ifla::Ifname.into(), name)?
         .put_nest(Ifla::Linkinfo.into(), &info)?;
-    Ok(payload(0, UP, UP, attributes))
+    Ok(payload(0, 0, 0, attributes))
 }
 
 /// The devices of the network namespace in which it was opened.
@@ -153,7 +156,7 @@ impl Links {
         Ok(links)
     }
 
-    /// Makes a bridge, up, without STP. Returns false if a device of this name is there already.
+    /// Makes a bridge without STP, not up yet. Returns false if a device of this name is there already.
     pub fn create_bridge(&mut self, name: &str) -> Result<bool, Error> {
         match self.request(Rtm::Newlink, Mode::Create, &bridge(name)?) {
             Ok(_) => Ok(true),
@@ -177,6 +180,21 @@ impl Links {
         )?;
         let request = payload(index, 0, 0, attributes);
         self.request(Rtm::Setlink, Mode::Do, &request).map(drop)
+    }
+
+    /// Keeps the kernel from giving a device an IPv6 address by itself when it is taken up.
+    pub fn set_no_address(&mut self, index: u32) -> Result<(), Error> {
+        let mut mode = Writer::new();
+        mode.put(ADDR_GEN_MODE, &[ADDR_GEN_NONE])?;
+        let mut family = Writer::new();
+        family.put_nest(libc::AF_INET6 as u16, &mode)?;
+        let mut attributes = Writer::new();
+        attributes.put_nest(Ifla::AfSpec.into(), &family)?;
+        match self.request(Rtm::Setlink, Mode::Do, &payload(index, 0, 0, attributes)) {
+            // Without IPv6, in the kernel or on this device, there is no address either.
+            Err(error) if error.errno() == Some(Errno::EAFNOSUPPORT) => Ok(()),
+            result => result.map(drop),
+        }
     }
 
     /// Takes a device up or down.

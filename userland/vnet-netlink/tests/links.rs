@@ -22,6 +22,18 @@ fn isolate() -> bool {
     }
 }
 
+/// Makes a pair of devices.
+fn veth(one: &str, other: &str) -> bool {
+    let made = std::process::Command::new("ip")
+        .args(["link", "add", one, "type", "veth", "peer", "name", other])
+        .status()
+        .is_ok_and(|status| status.success());
+    if !made {
+        eprintln!("SKIPPED: no veth on this kernel");
+    }
+    made
+}
+
 #[test]
 fn bridge_life() {
     if !isolate() {
@@ -36,7 +48,7 @@ fn bridge_life() {
         .by_name("vnbr0005")
         .expect("an answer")
         .expect("a bridge");
-    assert!(bridge.is_bridge() && bridge.up, "{bridge:?}");
+    assert!(bridge.is_bridge() && !bridge.up, "{bridge:?}");
     assert_eq!(bridge.mtu, 1500);
     assert_eq!(
         links.by_index(bridge.index).expect("an answer"),
@@ -71,6 +83,7 @@ fn bridge_life() {
         "{error}"
     );
 
+    links.set_up(bridge.index, true).expect("up");
     links.set_up(bridge.index, false).expect("down");
     assert!(
         !links
@@ -104,14 +117,8 @@ fn ports_come_and_go() {
         return;
     }
     let mut links = Links::open().expect("a socket");
-    // A pair of veth devices stands for a vnif and its other end.
-    let made = std::process::Command::new("ip")
-        .args([
-            "link", "add", "vnif0005", "type", "veth", "peer", "name", "other",
-        ])
-        .status();
-    if !made.is_ok_and(|status| status.success()) {
-        eprintln!("SKIPPED: no veth on this kernel");
+    // One end stands for a vnif.
+    if !veth("vnif0005", "other") {
         return;
     }
     assert!(links.create_bridge("vnbr0005").expect("made"));
@@ -145,4 +152,31 @@ fn a_kernel_without_the_module_says_so() {
         Ok(_) => eprintln!("SKIPPED: the module is loaded"),
         Err(error) => assert!(matches!(error, Error::NoFamily("vnet")), "{error:?}"),
     }
+}
+
+#[test]
+fn a_device_gets_no_address_by_itself() {
+    if !isolate() || !veth("silent", "talks") {
+        return;
+    }
+    let mut links = Links::open().expect("a socket");
+    let index = |links: &mut Links, name: &str| {
+        let link = links.by_name(name).expect("an answer");
+        link.expect("a device").index
+    };
+    let (silent, talks) = (index(&mut links, "silent"), index(&mut links, "talks"));
+    links.set_no_address(silent).expect("silent");
+    links.set_up(silent, true).expect("up");
+    links.set_up(talks, true).expect("up");
+    // Of this thread's namespace.
+    let addresses =
+        || std::fs::read_to_string("/proc/thread-self/net/if_inet6").unwrap_or_default();
+    for _ in 0..100 {
+        if addresses().contains("talks") {
+            assert!(!addresses().contains("silent"), "{}", addresses());
+            return;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    eprintln!("SKIPPED: no IPv6 on this kernel");
 }
