@@ -102,10 +102,10 @@ class Lab:
             "until grep -q listening /tmp/tcpdump.log; do [ $SECONDS -lt $end ] || exit 1; sleep 0.1; done" % packets
         )
 
-    def capture(self, guest, options="", lines=10):
-        """What was captured, as tcpdump says it."""
+    def capture(self, guest, options="", lines=10, only=""):
+        """What was captured, as tcpdump says it; only is a filter."""
         guest.run("kill -INT $(cat /tmp/tcpdump.pid) 2>/dev/null; sleep 0.3; true")
-        return guest.run(f"tcpdump -n -t {options} -r /tmp/lan.pcap 2>/dev/null | head -n {lines}")
+        return guest.run(f"tcpdump -n -t {options} -r /tmp/lan.pcap '{only}' 2>/dev/null | head -n {lines}")
 
     def ping(self, guest, name, address, count=3):
         return guest.status(f"ip netns exec {name} ping -n -c {count} -i 0.3 -W 2 {address}")

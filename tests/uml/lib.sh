@@ -72,7 +72,7 @@ refused() {
 	ok "$text: $said"
 }
 
-load() { insmod "$MODULE" "$@"; }
+load() { insmod "$MODULE"; }
 
 # ns NAME...: namespaces with loopback up, without the noise of IPv6.
 ns() {
@@ -140,12 +140,12 @@ is_behind() { [ "$(behind "$1" "$2" "$3")" = "$4" ]; }
 unknown() { [ -z "$(behind "$1" "$2" "$3")" ]; }
 local_macs() { "$VN" -n "$1" -j vif list "$2" | jq -r '.[].mac'; }
 
-# two_customers [ARGUMENTS...]: h1 with a1, h2 with a2, vnet 0005; they reach each other.
+# two_customers: h1 with a1, h2 with a2, vnet 0005; they reach each other.
 two_customers() {
 	load
 	hosts 2
-	net h1 0005 "$@"
-	net h2 0005 "$@"
+	net h1 0005
+	net h2 0005
 	vm a1 h1 0005 10.0.0.1 02:00:00:00:00:01
 	vm a2 h2 0005 10.0.0.2 02:00:00:00:00:02
 	reaches a1 10.0.0.2
