@@ -482,6 +482,8 @@ void vnet_netdev_init(struct net_device *dev)
 	netif_keep_dst(dev);
 	netif_set_tso_max_size(dev, GSO_MAX_SIZE);
 	dev->priv_flags |= IFF_NO_QUEUE | IFF_LIVE_ADDR_CHANGE;
+	/* Headers are put in front in place: a packet that is sent again and again must not be shared. */
+	dev->priv_flags &= ~IFF_TX_SKB_SHARING;
 	dev->lltx = true;
 	dev->pcpu_stat_type = NETDEV_PCPU_STAT_DSTATS;
 	dev->needs_free_netdev = true;
