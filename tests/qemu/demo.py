@@ -36,7 +36,6 @@ def demonstrate(lab):
     if own:
         for guest in lab.guests:
             show(guest, "modprobe vnet")
-    lab.start_capture(h1)
     for number, guest in enumerate(lab.guests, 1):
         if own:
             show(guest, "vn net create 0005 --bridge vnbr0005")
@@ -47,6 +46,12 @@ def demonstrate(lab):
 
     step("ARP and ping across")
     h1.wait_for("ip netns exec a1 ping -n -c 1 -W 1 10.5.0.2 >/dev/null")
+    # Once more from the start, with tcpdump on the LAN.
+    for number, guest in enumerate(lab.guests, 1):
+        guest.run(f"ip -n a{number} neigh flush all")
+    if own:
+        h1.run("vn varp flush 0005")
+    lab.start_capture(h1)
     output = show(h1, "ip netns exec a1 ping -n -c 3 -i 0.3 10.5.0.2")
     if " 0% packet loss" not in output:
         raise GuestError("packets were lost")
