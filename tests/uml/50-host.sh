@@ -53,7 +53,8 @@ for h in h1 h2 h3; do "$VN" -n $h host set --port 11798; done
 forget a1
 reaches a1 10.0.0.3
 on h1 socat -u UDP4-RECV:22222 /dev/null &
-wait_for 5 "a program has port 22222" sh -c '[ "$(nsenter --net=/run/netns/h1 ss -Huln "sport = 22222" | wc -l)" = 1 ]'
+taken() { [ "$(on h1 ss -Huln 'sport = 22222' | wc -l)" = 1 ]; }
+wait_for 5 "a program has port 22222" taken
 refused "a port that is taken" "port.*in use" -n h1 host set --port 22222
 equal "the old one stays" "$("$VN" -n h1 -j host status | jq .port)" 11798
 reaches a1 10.0.0.2
