@@ -73,6 +73,8 @@ ifeq ($(KERNEL),)
 else
 	@tests/kit/install $(KERNEL) '$(DESTDIR)'
 endif
+	@# Debian's headers have no System.map, without which kbuild does not run it.
+	$(if $(DESTDIR),,depmod "$$(cat '$(KDIR)/include/config/kernel.release')")
 	install -D -m 755 build/bin/vn '$(DESTDIR)$(SBINDIR)/vn'
 	for page in docs/man/*.8; do [ ! -e "$$page" ] || install -D -m 644 "$$page" '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 
