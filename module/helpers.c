@@ -123,11 +123,6 @@ int vnet_id_table_remove(struct rhashtable *ht, struct vnet_id_node *node)
 	return rhashtable_remove_fast(ht, &node->node, id_params);
 }
 
-void vnet_table_walk_start(struct rhashtable_iter *iter)
-{
-	rhashtable_walk_start(iter);
-}
-
 /* Locks and work. */
 
 void vnet_spin_lock_init(spinlock_t *lock)

@@ -49,7 +49,6 @@ int vnet_id_table_init(struct rhashtable *ht);
 struct vnet_id_node *vnet_id_table_lookup(struct rhashtable *ht, const u8 *key);
 int vnet_id_table_insert(struct rhashtable *ht, struct vnet_id_node *node);
 int vnet_id_table_remove(struct rhashtable *ht, struct vnet_id_node *node);
-void vnet_table_walk_start(struct rhashtable_iter *iter);
 
 void vnet_spin_lock_init(spinlock_t *lock);
 void vnet_spin_lock_bh(spinlock_t *lock);

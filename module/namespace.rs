@@ -30,6 +30,7 @@ use crate::sys::{errno, params, Refusal, Result};
 const MTU_ASSUMED: u32 = 1500;
 
 /// What an administrator sets for a namespace.
+#[derive(PartialEq)]
 pub(crate) struct Settings {
     /// UDP port, source and destination.
     pub(crate) port: u16,

@@ -309,7 +309,8 @@ impl Handler<VnetFamily> for NetNew {
         };
         let device = device::create(namespace, &config, name, &mut rtnl)?;
         let vnet = state_of(&device)?;
-        request.reply(cmd::NET_NEW, |message| fill_net(message, vnet, &rtnl, true))?;
+        // The vnet is made, whether who asked can take the answer or not.
+        let _ = request.reply(cmd::NET_NEW, |message| fill_net(message, vnet, &rtnl, true));
         Ok(())
     }
 }
@@ -338,6 +339,13 @@ impl Handler<VnetFamily> for NetSet {
         let vnet = state_of(&device)?;
         if mtu.is_none() && ageing.is_none() && max.is_none() {
             return Err(Refusal::new(EINVAL, c"nothing to change"));
+        }
+        let mtu = mtu.filter(|mtu| *mtu != device.mtu());
+        let ageing = ageing.filter(|ageing| *ageing != vnet.fdb().ageing());
+        let max = max.filter(|max| *max != vnet.fdb().max());
+        if mtu.is_none() && ageing.is_none() && max.is_none() {
+            // It is so already: no change to tell of.
+            return Ok(());
         }
         vnet.change(&mut rtnl, |vnet, rtnl| {
             // First what can fail.
@@ -449,12 +457,12 @@ impl Handler<VnetFamily> for HostSet {
             }
             let own = |net: &OwnDevice<Vnet>| net.index() == device && net.net() == namespace.net();
             if namespace.nets(&rtnl).iter().any(own) {
-                return Err(Refusal::new(
-                    errno::too_many_loops(),
-                    c"a vnet cannot be its own underlay",
-                ));
+                return Err(Refusal::new(EINVAL, c"a vnet cannot be its own underlay"));
             }
             settings.device = device;
+        }
+        if settings == *namespace.settings(&rtnl) {
+            return Ok(());
         }
         namespace.configure(settings, &mut rtnl)?;
         notify_host(namespace, cmd::HOST_SET_NTF, &rtnl);
@@ -626,7 +634,8 @@ impl Handler<VnetFamily> for VarpFlush {
         if count > 0 {
             genl::notify::<VnetFamily>(namespace.net(), cmd::VARP_FLUSH_NTF, fill);
         }
-        request.reply(cmd::VARP_FLUSH, fill)?;
+        // What is flushed is flushed, whether who asked can take the answer or not.
+        let _ = request.reply(cmd::VARP_FLUSH, fill);
         Ok(())
     }
 }

@@ -99,11 +99,6 @@ pub(crate) mod errno {
     pub(crate) fn family_not_supported() -> Error {
         Error::from_errno(-(bindings::EAFNOSUPPORT as i32))
     }
-
-    /// ELOOP.
-    pub(crate) fn too_many_loops() -> Error {
-        Error::from_errno(-(bindings::ELOOP as i32))
-    }
 }
 
 /// Result of what can be refused with a reason.

@@ -294,9 +294,9 @@ impl<K: Kind, V> Walk<K, V> {
     ) -> Walked {
         let iter = self.iter.get();
         let guard = rcu::read_lock();
-        let mut resized = false;
-        // SAFETY: Entered, by the type invariant; not started, as each visit stops it.
-        unsafe { bindings::vnet_table_walk_start(iter) };
+        // SAFETY: Entered, by the type invariant; not started, as each visit stops it. It is started even if it fails, which
+        // it does if the table was resized since the last visit.
+        let mut resized = unsafe { bindings::rhashtable_walk_start_check(iter) } != 0;
         // SAFETY: Started.
         let mut next = unsafe { bindings::rhashtable_walk_peek(iter) };
         let done = loop {
