@@ -21,10 +21,11 @@ use crate::sys::netdev::{self, Device, KillList, OwnDevice};
 use crate::sys::percpu::Counters;
 use crate::sys::rcu::{self, Guard, RcuArc, RcuBoxCell};
 use crate::sys::route;
-use crate::sys::rtnl::{Rtnl, RtnlCell};
+use crate::sys::rtnl::{self, Rtnl, RtnlCell};
 use crate::sys::table::{ById, Table};
 use crate::sys::udp::{Membership, UdpSocket};
-use crate::sys::{errno, params, Refusal, Result};
+use crate::sys::work::{Delayed, Task};
+use crate::sys::{self, errno, params, Refusal, Result};
 
 /// MTU that is assumed of an underlay of which nothing is known.
 const MTU_ASSUMED: u32 = 1500;
@@ -140,6 +141,7 @@ pub(crate) struct Namespace {
     remotes: Arc<Remotes>,
     underlay: RcuBoxCell<Underlay>,
     membership: RtnlCell<Option<Membership>>,
+    rejoin: Pin<KBox<Delayed<Rejoin>>>,
     counters: Counters,
 }
 
@@ -164,6 +166,7 @@ impl PerNet for Namespace {
             remotes: Arc::pin_init(Remotes::new(), GFP_KERNEL)?,
             underlay: RcuBoxCell::empty(),
             membership: RtnlCell::new(None),
+            rejoin: KBox::pin_init(Delayed::new(Ok::<_, Error>(Rejoin { net })), GFP_KERNEL)?,
             counters: Counters::new(HostCounter::COUNT)?,
         })
     }
@@ -175,29 +178,44 @@ impl PerNet for Namespace {
     }
 
     fn device_event(&self, event: DeviceEvent, device: &Device, rtnl: &mut Rtnl) {
-        let joined = self.joined(rtnl);
-        if self.nets.get(rtnl).list.is_empty() {
-            return;
-        }
         match event {
-            DeviceEvent::Unregister if joined == Some(device.index()) => {
+            DeviceEvent::Unregister if self.joined(rtnl) == Some(device.index()) => {
                 self.leave(rtnl);
+                netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl);
+                self.rejoin.queue(sys::msecs_to_jiffies(REJOIN_INTERVAL));
             }
-            DeviceEvent::Up if joined.is_none() => {
-                let settings = self.settings.get(rtnl);
-                // If it cannot be joined now, the next device that comes up is tried.
-                match self.join(settings.group, settings.device, rtnl) {
-                    Ok(Some(membership)) => *self.membership.get_mut(rtnl) = Some(membership),
-                    _ => return,
-                }
+            DeviceEvent::Up => {
+                self.try_join(rtnl);
             }
-            _ => return,
+            DeviceEvent::Unregister => {}
         }
-        netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl);
+    }
+
+    fn end(&self) {
+        self.rejoin.end();
     }
 
     fn registration() -> &'static PerNetStatic<Self> {
         &REGISTRATION
+    }
+}
+
+/// Milliseconds between two tries to join the group anew after the device on which it was joined has gone.
+const REJOIN_INTERVAL: u32 = 1000;
+
+/// Joins the group of a namespace anew. A route to it may appear without any device coming up.
+struct Rejoin {
+    net: Net,
+}
+
+impl Task for Rejoin {
+    fn run(&self) -> Option<usize> {
+        let Some(mut rtnl) = rtnl::try_lock() else {
+            return Some(1);
+        };
+        let namespace = Namespace::of(self.net).ok()?;
+        let settled = namespace.try_join(&mut rtnl);
+        (!settled).then(|| sys::msecs_to_jiffies(REJOIN_INTERVAL))
     }
 }
 
@@ -358,7 +376,8 @@ impl Namespace {
     pub(crate) fn configure(&self, settings: Settings, rtnl: &mut Rtnl) -> Result {
         let now = self.settings.get(rtnl);
         let device_changed = now.device != settings.device;
-        let group_changed = now.group != settings.group || device_changed;
+        let group_changed =
+            now.group != settings.group || device_changed || self.joined(rtnl).is_none();
         if !self.nets.get(rtnl).list.is_empty() {
             let membership = if group_changed {
                 self.join(settings.group, settings.device, rtnl)?
@@ -384,6 +403,29 @@ impl Namespace {
             self.remotes.reset_routes();
         }
         Ok(())
+    }
+
+    /// Whether the group should be joined and is not.
+    pub(crate) fn lacks_group(&self, rtnl: &Rtnl) -> bool {
+        let wanted =
+            self.settings.get(rtnl).group.is_some() && !self.nets.get(rtnl).list.is_empty();
+        wanted && self.joined(rtnl).is_none()
+    }
+
+    /// Joins the group if it is not joined and should be. False if it still should be.
+    fn try_join(&self, rtnl: &mut Rtnl) -> bool {
+        if !self.lacks_group(rtnl) {
+            return true;
+        }
+        let settings = self.settings.get(rtnl);
+        match self.join(settings.group, settings.device, rtnl) {
+            Ok(membership) => {
+                *self.membership.get_mut(rtnl) = membership;
+                netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl);
+                true
+            }
+            Err(_) => false,
+        }
     }
 
     /// Leaves the group, if it was joined.
@@ -439,10 +481,7 @@ impl Namespace {
         let this = Self::of(self.net)?;
         UdpSocket::open(self.net, port, this).map_err(|error| {
             if error == errno::address_in_use() {
-                Refusal::new(
-                    error,
-                    c"the UDP port is in use here; is vnetd or another vnet running?",
-                )
+                Refusal::new(error, c"another program has the UDP port").with(u32::from(port))
             } else {
                 Refusal::new(error, c"cannot open the UDP socket")
             }

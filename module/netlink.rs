@@ -461,7 +461,8 @@ impl Handler<VnetFamily> for HostSet {
             }
             settings.device = device;
         }
-        if settings == *namespace.settings(&rtnl) {
+        // The same again is no change, unless the group was lost meanwhile.
+        if settings == *namespace.settings(&rtnl) && !namespace.lacks_group(&rtnl) {
             return Ok(());
         }
         namespace.configure(settings, &mut rtnl)?;

@@ -55,6 +55,8 @@ pub(crate) struct Refusal {
     pub(crate) error: Error,
     /// What is wrong, for the extended acknowledgement.
     pub(crate) text: Option<&'static CStr>,
+    /// A number that the text is about.
+    pub(crate) number: Option<u32>,
 }
 
 impl Refusal {
@@ -63,13 +65,26 @@ impl Refusal {
         Self {
             error,
             text: Some(text),
+            number: None,
+        }
+    }
+
+    /// The same, about a number.
+    pub(crate) const fn with(self, number: u32) -> Self {
+        Self {
+            number: Some(number),
+            ..self
         }
     }
 }
 
 impl From<Error> for Refusal {
     fn from(error: Error) -> Self {
-        Self { error, text: None }
+        Self {
+            error,
+            text: None,
+            number: None,
+        }
     }
 }
 

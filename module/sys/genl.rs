@@ -174,6 +174,15 @@ impl<'a> Extack<'a> {
         }
     }
 
+    /// Says why something was refused.
+    pub(crate) fn explain(&mut self, refusal: &Refusal) {
+        match (refusal.text, refusal.number) {
+            (Some(text), Some(number)) => self.format(fmt!("{text}: {number}")),
+            (Some(text), None) => self.set(text),
+            (None, _) => {}
+        }
+    }
+
     /// Names the attribute that is at fault.
     pub(crate) fn blame(&mut self, attr: Attr<'_>) {
         if let Some(extack) = self.raw() {
@@ -686,9 +695,7 @@ fn answer<F: Family>(request: &mut Request<'_, F>, result: super::Result<()>) ->
     match result {
         Ok(()) => 0,
         Err(refusal) => {
-            if let Some(text) = refusal.text {
-                request.extack.set(text);
-            }
+            request.extack.explain(&refusal);
             refusal.error.to_errno()
         }
     }

@@ -66,6 +66,8 @@ pub(crate) trait PerNet: Sync + Sized {
     fn kill_devices(&self, list: &mut KillList, rtnl: &mut Rtnl);
     /// Something happened to a device in the namespace.
     fn device_event(&self, event: DeviceEvent, device: &Device, rtnl: &mut Rtnl);
+    /// Ends what it does by itself. All devices are gone, RTNL is not held. Sleeps.
+    fn end(&self);
     /// The one place where C keeps its table and number.
     fn registration() -> &'static PerNetStatic<Self>;
 }
@@ -138,6 +140,10 @@ impl<T: PerNet + 'static> PerNetStatic<T> {
     }
 
     unsafe extern "C" fn exit(net: *mut bindings::net) {
+        // SAFETY: The namespace is there until this returns.
+        if let Some(state) = T::registration().get(unsafe { Net::from_ptr(net) }) {
+            state.end();
+        }
         let area = T::registration().area(net);
         // SAFETY: All devices and sockets of the namespace are gone, hence all users of its state.
         unsafe {

@@ -570,9 +570,7 @@ unsafe extern "C" fn newlink<T: Driver>(
     match T::link(device, home, id, &mut rtnl) {
         Ok(()) => 0,
         Err(refusal) => {
-            if let Some(text) = refusal.text {
-                extack.set(text);
-            }
+            extack.explain(&refusal);
             refusal.error.to_errno()
         }
     }

@@ -36,6 +36,14 @@ pub(crate) fn lock() -> RtnlGuard {
     RtnlGuard(Rtnl(()))
 }
 
+/// Takes RTNL if it is free. For work that is waited for under RTNL.
+pub(crate) fn try_lock() -> Option<RtnlGuard> {
+    // SAFETY: A function without requirements but process context, which work has.
+    let taken = unsafe { bindings::rtnl_trylock() } != 0;
+    // INVARIANT: Just taken.
+    taken.then(|| RtnlGuard(Rtnl(())))
+}
+
 impl core::ops::Deref for RtnlGuard {
     type Target = Rtnl;
 

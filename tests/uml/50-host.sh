@@ -55,7 +55,7 @@ reaches a1 10.0.0.3
 on h1 socat -u UDP4-RECV:22222 /dev/null &
 taken() { [ "$(on h1 ss -Huln 'sport = 22222' | wc -l)" = 1 ]; }
 wait_for 5 "a program has port 22222" taken
-refused "a port that is taken" "port.*in use" -n h1 host set --port 22222
+refused "a port that is taken" "port.*22222" -n h1 host set --port 22222
 equal "the old one stays" "$("$VN" -n h1 -j host status | jq .port)" 11798
 reaches a1 10.0.0.2
 
@@ -84,8 +84,6 @@ ip -n h1 addr add 192.0.2.1/24 dev eth0
 ip -n h1 link set eth0 up
 ip -n h1 route add 224.0.0.0/4 dev eth0
 reaches a1 10.0.0.2
-# When eth0 came up, there was no route to the group yet; the next device that comes up makes it try again.
-ip -n h1 link add d0 type dummy
-ip -n h1 link set d0 up
+# When eth0 came up, there was no route to the group yet.
 wait_for 10 "joined on the new device" sh -c "[ \"\$($VN -n h1 -j host status | jq -r .joined)\" != null ]"
 reaches a3 10.0.0.1

@@ -21,6 +21,7 @@ const ADDR_GEN_NONE: u8 = 1;
 /// Attributes of a bridge.
 const BRIDGE_FORWARD_DELAY: u16 = 1;
 const BRIDGE_STP_STATE: u16 = 5;
+const BRIDGE_MCAST_SNOOPING: u16 = 23;
 
 /// A network device.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,11 +90,14 @@ fn payload(index: u32, flags: u32, change: u32, attributes: Writer) -> Vec<u8> {
     bytes
 }
 
-/// A bridge without STP and without delay: its ports carry frames as soon as they are there.
+/// A bridge without STP and without delay: its ports carry frames as soon as they are there. Without multicast snooping,
+/// too: it would make the bridge itself speak on the customer's network (IGMP and MLD), and stop flooding groups when
+/// no querier is there.
 fn bridge(name: &str) -> Result<Vec<u8>, Error> {
     let mut data = Writer::new();
     data.put(BRIDGE_FORWARD_DELAY, &0u32.to_ne_bytes())?
-        .put(BRIDGE_STP_STATE, &0u32.to_ne_bytes())?;
+        .put(BRIDGE_STP_STATE, &0u32.to_ne_bytes())?
+        .put(BRIDGE_MCAST_SNOOPING, &[0])?;
     let mut info = Writer::new();
     info.put_text(IflaInfo::Kind.into(), "bridge")?
         .put_nest(IflaInfo::Data.into(), &data)?;
