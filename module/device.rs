@@ -77,11 +77,21 @@ impl Driver for Vnet {
         tx::transmit(self, device, skb, guard);
     }
 
-    fn link(device: NewDevice<Self>, home: Net, id: [u8; 16], rtnl: &mut Rtnl) -> Result {
+    fn link(
+        device: NewDevice<Self>,
+        home: Net,
+        id: [u8; 16],
+        mtu: Option<u32>,
+        rtnl: &mut Rtnl,
+    ) -> Result {
         let namespace = Namespace::of(home)?;
         let id = VnetId::from_bytes(id);
         check_id(namespace, &id, rtnl)?;
-        attach(namespace, device, &Config::new(id), rtnl)?;
+        let config = Config {
+            mtu,
+            ..Config::new(id)
+        };
+        attach(namespace, device, &config, rtnl)?;
         Ok(())
     }
 
@@ -150,7 +160,11 @@ impl Vnet {
 
     /// A counter's value.
     pub(crate) fn counted(&self, counter: NetCounter) -> u64 {
-        self.counters.sum(counter as usize)
+        match counter {
+            // The network stack counts these.
+            NetCounter::TxUnderlay => self.device.lost_below(),
+            _ => self.counters.sum(counter as usize),
+        }
     }
 
     /// Makes changes that are told of with one notification.

@@ -19,7 +19,7 @@ use vnet_core::Mac;
 
 use crate::remote::{Remote, Remotes};
 use crate::sys::rcu::{self, Guard, RcuArcCell};
-use crate::sys::sync::BhLock;
+use crate::sys::sync::{BhLock, LockKind};
 use crate::sys::table::{ByMac, Item, Table, Walk};
 use crate::sys::work::{Delayed, Task};
 use crate::sys::{self, jiffies};
@@ -33,13 +33,30 @@ const SWEEP_MAX: u32 = 10_000;
 pub(crate) struct Entry {
     /// Where it is; here, if there is none.
     remote: RcuArcCell<Remote>,
-    /// Made by command.
-    fixed: bool,
+    /// [`LEARNED`], [`STATIC`] or [`GONE`].
+    state: Atomic<i32>,
     /// When it was last heard, in ticks.
     seen: Atomic<usize>,
 }
 
+/// The entry was learned from a frame.
+const LEARNED: i32 = 0;
+/// It was made by command, and only commands change it.
+const STATIC: i32 = 1;
+/// It was removed, and has no remote because of that.
+const GONE: i32 = 2;
+
 impl Entry {
+    #[inline]
+    fn is(&self, state: i32) -> bool {
+        self.state.load(Relaxed) == state
+    }
+
+    /// Whether it was removed from the table after it had been found there.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.is(GONE)
+    }
+
     #[inline]
     fn touch(&self, now: usize) {
         // Written once a tick, so that CPUs do not fight for the line.
@@ -55,7 +72,7 @@ impl Entry {
 
     /// Whether it was made by command.
     pub(crate) fn is_static(&self) -> bool {
-        self.fixed
+        self.is(STATIC)
     }
 
     /// Milliseconds since it was last heard.
@@ -159,6 +176,7 @@ impl Entries {
     fn remove(&self, item: &Item<ByMac, Entry>, guard: &Guard) -> bool {
         let gone = self.table.remove(item, guard);
         if gone {
+            item.value().state.store(GONE, Relaxed);
             let old = item.value().remote.replace(None);
             self.counts.change(old.is_some(), -1);
             if let Some(old) = old {
@@ -202,7 +220,7 @@ impl Entries {
         let known = self.table.get(&key(mac), &guard);
         if let Some(entry) = known.map(Item::value) {
             let current = entry.remote(&guard).map(Remote::address);
-            if entry.fixed || current == from {
+            if entry.is_static() || current == from {
                 entry.touch(now);
                 return Heard::Known;
             }
@@ -227,7 +245,7 @@ impl Entries {
             }
             return Heard::Moved;
         }
-        match self.insert(mac, remote, false, now) {
+        match self.insert(mac, remote, LEARNED, now) {
             Ok(()) => Heard::New,
             Err(_) => Heard::Full,
         }
@@ -238,14 +256,14 @@ impl Entries {
         &self,
         mac: Mac,
         remote: Option<crate::sys::rcu::RcuArc<Remote>>,
-        fixed: bool,
+        state: i32,
         now: usize,
     ) -> Result {
         let spare = remote.clone();
         let is_remote = remote.is_some();
         let entry = Entry {
             remote: RcuArcCell::new(remote),
-            fixed,
+            state: Atomic::new(state),
             seen: Atomic::new(now),
         };
         let done = self.table.insert(key(mac), entry);
@@ -278,7 +296,7 @@ impl Task for Entries {
             }
             budget -= 1;
             let entry = item.value();
-            if !entry.fixed && entry.idle(now) > ageing {
+            if !entry.is_static() && entry.idle(now) > ageing {
                 let _lock = self.lock.lock();
                 self.remove(item, guard);
             }
@@ -314,8 +332,8 @@ impl Fdb {
             },
             ageing: Atomic::new(ageing),
             max: Atomic::new(max),
-            lock <- BhLock::new(()),
-            sweep <- BhLock::new(None),
+            lock <- BhLock::new((), LockKind::Fdb),
+            sweep <- BhLock::new(None, LockKind::Sweep),
         }? Error);
         try_pin_init!(Self {
             ageing <- Delayed::new(entries),
@@ -342,12 +360,18 @@ impl Fdb {
     pub(crate) fn hear(&self, mac: Mac, from: Option<Ipv4Addr>, guard: &Guard) -> Heard {
         let entries = self.entries();
         match entries.table.get(&key(mac), guard).map(Item::value) {
-            Some(entry) if entry.fixed => return Heard::Known,
-            Some(entry) if entry.remote(guard).map(Remote::address) == from => {
-                entry.touch(jiffies());
-                return Heard::Known;
+            Some(entry) if entry.is_static() => return Heard::Known,
+            Some(entry) if entry.is_gone() => {}
+            Some(entry) => {
+                let current = entry.remote(guard).map(Remote::address);
+                if current == from {
+                    entry.touch(jiffies());
+                    return Heard::Known;
+                }
+                if current.is_some() != from.is_some() && entries.is_full(from.is_some()) {
+                    return Heard::Full;
+                }
             }
-            Some(_) => {}
             // Seen without the lock, so that a flood of new addresses does not fight for it.
             None if entries.is_full(from.is_some()) => return Heard::Full,
             None => {}
@@ -359,16 +383,36 @@ impl Fdb {
         heard
     }
 
-    /// Makes a static entry in place of whatever there was.
-    pub(crate) fn set_static(&self, mac: Mac, address: Ipv4Addr) -> Result {
+    /// Makes a static entry, or makes what there was one. False if it is there already.
+    ///
+    /// # Errors
+    ///
+    /// ENOSPC if the table is full. What there was is then as it was.
+    pub(crate) fn set_static(&self, mac: Mac, address: Ipv4Addr) -> Result<bool> {
         let entries = self.entries();
         let guard = rcu::read_lock();
         let _lock = entries.lock.lock();
-        let remote = entries.remotes.get(address)?;
-        if let Some(old) = entries.table.get(&key(mac), &guard) {
-            entries.remove(old, &guard);
+        let known = entries.table.get(&key(mac), &guard).map(Item::value);
+        let current = known.and_then(|entry| entry.remote(&guard).map(Remote::address));
+        if known.is_some_and(Entry::is_static) && current == Some(address) {
+            return Ok(false);
         }
-        entries.insert(mac, Some(remote), true, jiffies())
+        if current.is_none() && entries.is_full(true) {
+            return Err(ENOSPC);
+        }
+        let remote = entries.remotes.get(address)?;
+        let Some(entry) = known else {
+            entries.insert(mac, Some(remote), STATIC, jiffies())?;
+            return Ok(true);
+        };
+        let old = entry.remote.replace(Some(remote));
+        entry.state.store(STATIC, Relaxed);
+        entries.counts.change(old.is_some(), -1);
+        entries.counts.change(true, 1);
+        if let Some(old) = old {
+            entries.remotes.put(old);
+        }
+        Ok(true)
     }
 
     /// Removes what is known of a remote MAC address; false if there is nothing.
@@ -385,7 +429,7 @@ impl Fdb {
     /// Removes all remote entries that were learned, and tells how many. Sleeps.
     pub(crate) fn flush(&self) -> Result<u32> {
         self.entries()
-            .remove_if(|entry, guard| !entry.fixed && entry.remote(guard).is_some())
+            .remove_if(|entry, guard| !entry.is_static() && entry.remote(guard).is_some())
     }
 
     /// Ends ageing for good and removes everything. Sleeps.

@@ -125,7 +125,18 @@ int vnet_id_table_remove(struct rhashtable *ht, struct vnet_id_node *node)
 
 /* Locks and work. */
 
-void vnet_spin_lock_init(spinlock_t *lock)
+/* One function for each kind of lock: the lock validator tells kinds apart by where they are initialised. */
+void vnet_fdb_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void vnet_sweep_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void vnet_remotes_lock_init(spinlock_t *lock)
 {
 	spin_lock_init(lock);
 }
@@ -204,6 +215,29 @@ bool vnet_skb_inet_may_pull(struct sk_buff *skb)
 	return pskb_inet_may_pull(skb);
 }
 
+/* Sets the network header, behind any VLAN tags, and brings it into the linear part. */
+bool vnet_skb_vlan_inet_prepare(struct sk_buff *skb)
+{
+	return skb_vlan_inet_prepare(skb, false) == SKB_NOT_DROPPED_YET;
+}
+
+u32 vnet_skb_mark(const struct sk_buff *skb)
+{
+	return skb->mark;
+}
+
+/*
+ * The kernel's function resets the GSO fields of a packet that is too big and is going to be answered. Copies of a flooded
+ * packet share them: such a packet gets fields of its own first.
+ */
+int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int headroom, bool reply)
+{
+	if (reply && skb_is_gso(skb) && !skb_gso_validate_network_len(skb, dst_mtu(dst) - headroom) &&
+	    skb_unclone(skb, GFP_ATOMIC))
+		return -ENOMEM;
+	return skb_tunnel_check_pmtu(skb, dst, headroom, reply);
+}
+
 void vnet_skb_reset_mac_header(struct sk_buff *skb)
 {
 	skb_reset_mac_header(skb);
@@ -248,24 +282,35 @@ struct sk_buff *vnet_skb_clone(struct sk_buff *skb)
 	return skb_clone(skb, GFP_ATOMIC);
 }
 
-/* RFC 6040, on the way out of the tunnel. The inner network header must be set and in the linear part. */
-bool vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer)
+/*
+ * RFC 6040, on the way out of the tunnel. The inner network header must be set and in the linear part. A positive number
+ * if the marks contradict, a negative one without memory: a mark is written into a head that nobody shares.
+ */
+int vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer)
 {
+	unsigned int len;
 	u8 inner;
 
 	switch (skb->protocol) {
 	case htons(ETH_P_IP):
-		inner = ip_hdr(skb)->tos;
+		len = sizeof(struct iphdr);
 		break;
 	case htons(ETH_P_IPV6):
-		if (skb_headlen(skb) < sizeof(struct ipv6hdr))
-			return true;
-		inner = ipv6_get_dsfield(ipv6_hdr(skb));
+		len = sizeof(struct ipv6hdr);
 		break;
 	default:
-		return true;
+		return 0;
 	}
-	return INET_ECN_decapsulate(skb, outer, inner) <= 1;
+	len += skb_network_offset(skb);
+	if (skb_headlen(skb) < len)
+		return 0;
+	if (INET_ECN_is_ce(outer) && skb_ensure_writable(skb, len))
+		return -ENOMEM;
+	if (skb->protocol == htons(ETH_P_IP))
+		inner = ip_hdr(skb)->tos;
+	else
+		inner = ipv6_get_dsfield(ipv6_hdr(skb));
+	return INET_ECN_decapsulate(skb, outer, inner) > 1;
 }
 
 /* RFC 6040, on the way into the tunnel: the TOS of the outer header. */
@@ -421,6 +466,12 @@ void vnet_udp_tunnel_sock_release(struct socket *sock)
 #endif
 }
 
+/* A socket for a group membership: bound to nothing. */
+int vnet_group_sock_create(struct net *net, struct socket **sock)
+{
+	return sock_create_kern(net, AF_INET, SOCK_DGRAM, IPPROTO_UDP, sock);
+}
+
 int vnet_join_group(struct sock *sk, __be32 group, int ifindex)
 {
 	struct ip_mreqn mreq = {
@@ -493,6 +544,13 @@ void vnet_netdev_lockdep_set_classes(struct net_device *dev)
 bool vnet_dev_is_up(const struct net_device *dev)
 {
 	return READ_ONCE(dev->flags) & IFF_UP;
+}
+
+/* What was lost below the device after it had been encapsulated. */
+u64 vnet_dev_tx_lost(const struct net_device *dev)
+{
+	return (unsigned long)atomic_long_read(&dev->stats.__tx_dropped) +
+	       (unsigned long)atomic_long_read(&dev->stats.__tx_errors);
 }
 
 /* Generic netlink. */

@@ -50,7 +50,9 @@ struct vnet_id_node *vnet_id_table_lookup(struct rhashtable *ht, const u8 *key);
 int vnet_id_table_insert(struct rhashtable *ht, struct vnet_id_node *node);
 int vnet_id_table_remove(struct rhashtable *ht, struct vnet_id_node *node);
 
-void vnet_spin_lock_init(spinlock_t *lock);
+void vnet_fdb_lock_init(spinlock_t *lock);
+void vnet_sweep_lock_init(spinlock_t *lock);
+void vnet_remotes_lock_init(spinlock_t *lock);
 void vnet_spin_lock_bh(spinlock_t *lock);
 void vnet_spin_unlock_bh(spinlock_t *lock);
 void vnet_delayed_work_init(struct delayed_work *work, void (*func)(struct work_struct *));
@@ -66,6 +68,9 @@ u64 vnet_counter_sum(u64 __percpu *counters, unsigned int index);
 
 bool vnet_skb_may_pull(struct sk_buff *skb, unsigned int len);
 bool vnet_skb_inet_may_pull(struct sk_buff *skb);
+bool vnet_skb_vlan_inet_prepare(struct sk_buff *skb);
+u32 vnet_skb_mark(const struct sk_buff *skb);
+int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int headroom, bool reply);
 void vnet_skb_reset_mac_header(struct sk_buff *skb);
 void vnet_skb_reset_network_header(struct sk_buff *skb);
 void vnet_skb_postpull_rcsum(struct sk_buff *skb, const void *start, unsigned int len);
@@ -74,7 +79,7 @@ void vnet_skb_set_protocol(struct sk_buff *skb, __be16 protocol);
 int vnet_skb_network_offset(const struct sk_buff *skb);
 void vnet_skb_drop(struct sk_buff *skb);
 struct sk_buff *vnet_skb_clone(struct sk_buff *skb);
-bool vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer);
+int vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer);
 u8 vnet_skb_ecn_encapsulate(struct sk_buff *skb, u8 tos);
 int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len);
 bool vnet_is_bridge_port(const struct net_device *dev);
@@ -98,6 +103,7 @@ void vnet_gro_clear_same_flow(struct sk_buff *skb);
 void *vnet_sk_user_data(struct sock *sk);
 void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg);
 void vnet_udp_tunnel_sock_release(struct socket *sock);
+int vnet_group_sock_create(struct net *net, struct socket **sock);
 int vnet_join_group(struct sock *sk, __be32 group, int ifindex);
 void vnet_leave_group(struct sock *sk, __be32 group, int ifindex);
 
@@ -107,6 +113,7 @@ struct net *vnet_dev_net(const struct net_device *dev);
 void vnet_netdev_init(struct net_device *dev);
 void vnet_netdev_lockdep_set_classes(struct net_device *dev);
 bool vnet_dev_is_up(const struct net_device *dev);
+u64 vnet_dev_tx_lost(const struct net_device *dev);
 
 struct sk_buff *vnet_genlmsg_new(void);
 void vnet_genlmsg_end(struct sk_buff *skb, void *header);

@@ -142,6 +142,8 @@ pub(crate) struct Namespace {
     underlay: RcuBoxCell<Underlay>,
     membership: RtnlCell<Option<Membership>>,
     rejoin: Pin<KBox<Delayed<Rejoin>>>,
+    /// Whether the underlay device was set, by the module's parameter or since.
+    device_chosen: RtnlCell<bool>,
     counters: Counters,
 }
 
@@ -166,6 +168,7 @@ impl PerNet for Namespace {
             remotes: Arc::pin_init(Remotes::new(), GFP_KERNEL)?,
             underlay: RcuBoxCell::empty(),
             membership: RtnlCell::new(None),
+            device_chosen: RtnlCell::new(false),
             rejoin: KBox::pin_init(Delayed::new(Ok::<_, Error>(Rejoin { net })), GFP_KERNEL)?,
             counters: Counters::new(HostCounter::COUNT)?,
         })
@@ -307,12 +310,13 @@ impl Namespace {
             return Ok(());
         }
         let named = params::device();
-        if self.net.is_initial() && !named.is_empty() && self.settings.get(rtnl).device == 0 {
+        if self.net.is_initial() && !named.is_empty() && !*self.device_chosen.get(rtnl) {
             let device = netdev::by_name(self.net, named, rtnl).map(|device| device.index());
             self.settings.get_mut(rtnl).device = device.ok_or(Refusal::new(
                 ENODEV,
                 c"the underlay device that the module was loaded with is not there",
             ))?;
+            self.choose_device(rtnl);
         }
         let settings = self.settings.get(rtnl);
         let membership = self.join(settings.group, settings.device, rtnl)?;
@@ -372,15 +376,25 @@ impl Namespace {
         gone
     }
 
+    /// The underlay device is chosen by command from now on, not by the module's parameter.
+    pub(crate) fn choose_device(&self, rtnl: &mut Rtnl) {
+        *self.device_chosen.get_mut(rtnl) = true;
+    }
+
     /// Takes over new settings, live. What they need is made before anything is changed.
     pub(crate) fn configure(&self, settings: Settings, rtnl: &mut Rtnl) -> Result {
         let now = self.settings.get(rtnl);
         let device_changed = now.device != settings.device;
-        let group_changed =
-            now.group != settings.group || device_changed || self.joined(rtnl).is_none();
+        let asked = now.group != settings.group || device_changed;
+        let join = asked || self.joined(rtnl).is_none();
         if !self.nets.get(rtnl).list.is_empty() {
-            let membership = if group_changed {
-                self.join(settings.group, settings.device, rtnl)?
+            let membership = if join {
+                match self.join(settings.group, settings.device, rtnl) {
+                    Ok(membership) => membership,
+                    Err(refusal) if asked => return Err(refusal),
+                    // Another change must be possible while the underlay is gone.
+                    Err(_) => None,
+                }
             } else {
                 None
             };
@@ -393,7 +407,7 @@ impl Namespace {
                     return Err(refusal);
                 }
             }
-            if group_changed {
+            if join {
                 self.leave(rtnl);
                 *self.membership.get_mut(rtnl) = membership;
             }

@@ -20,16 +20,23 @@ use crate::sys::genl::{
     Request,
 };
 use crate::sys::netdev::{self, OwnDevice};
+use crate::sys::rcu::Guard;
 use crate::sys::route;
 use crate::sys::rtnl::{self, Rtnl};
 use crate::sys::table::{ByMac, Walk};
-use crate::sys::{errno, Refusal, Result};
+use crate::sys::{self, errno, Refusal, Result};
 
 /// The family.
 pub(crate) struct VnetFamily;
 
 /// Attributes that every policy counts.
 const MAX_ATTRS: u16 = 12;
+
+/// Most peers of a namespace: a flooded frame is sent to each of them at once.
+const MAX_PEERS: usize = 256;
+
+/// Entries that a dump looks at before it lets others run.
+const DUMP_BATCH: usize = 4096;
 
 static REGISTRATION: FamilyStatic<VnetFamily> = FamilyStatic::new();
 
@@ -433,6 +440,9 @@ impl Handler<VnetFamily> for HostSet {
     fn handle(request: &mut Req<'_>) -> Result {
         let mut rtnl = rtnl::lock();
         let namespace = Namespace::of(request.net())?;
+        if request.attr(host::DEVICE).is_some() {
+            namespace.choose_device(&mut rtnl);
+        }
         let mut settings = namespace.settings(&rtnl).copy()?;
         if let Some(port) = request.u16(host::PORT) {
             settings.port = port;
@@ -498,6 +508,12 @@ impl Handler<VnetFamily> for PeerNew {
         let mut settings = namespace.settings(&rtnl).copy()?;
         if settings.peers.contains(&address) {
             return Err(Refusal::new(EEXIST, c"the peer exists"));
+        }
+        if settings.peers.len() >= MAX_PEERS {
+            return Err(
+                Refusal::new(ENOSPC, c"there are as many peers as there can be")
+                    .with(MAX_PEERS as u32),
+            );
         }
         settings.peers.push(address, GFP_KERNEL)?;
         namespace.configure(settings, &mut rtnl)?;
@@ -591,7 +607,17 @@ impl Handler<VnetFamily> for VarpNew {
         let rtnl = rtnl::lock();
         let (namespace, device) = vnet_of(request, varp::NET, &rtnl)?;
         let vnet = state_of(&device)?;
-        vnet.fdb().set_static(mac, address)?;
+        match vnet.fdb().set_static(mac, address) {
+            Ok(true) => {}
+            // It is so already: no change to tell of.
+            Ok(false) => return Ok(()),
+            Err(error) if error == ENOSPC => {
+                return Err(
+                    Refusal::new(error, c"the vnet has max-macs entries").with(vnet.fdb().max())
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
         genl::notify::<VnetFamily>(namespace.net(), cmd::VARP_NEW_NTF, |message| {
             fill_varp(message, vnet.vnet_id(), mac, Some((address, true, 0)))
         });
@@ -659,6 +685,40 @@ impl Entries {
     }
 }
 
+impl Entries {
+    /// Adds messages for entries until the part is full or there are no more. `add` is false if the part is full.
+    fn fill(
+        &mut self,
+        part: &mut Part<'_, VnetFamily>,
+        mut add: impl FnMut(&mut Part<'_, VnetFamily>, &VnetId, Mac, &Entry, &Guard) -> bool,
+    ) {
+        let Self { id, walk } = self;
+        let mut full = false;
+        loop {
+            let mut budget = DUMP_BATCH;
+            let walked = walk.visit(|item, guard| {
+                if budget == 0 {
+                    return ControlFlow::Break(());
+                }
+                budget -= 1;
+                full = !item.value().is_gone() && !add(part, id, mac_of(item), item.value(), guard);
+                if full {
+                    ControlFlow::Break(())
+                } else {
+                    ControlFlow::Continue(())
+                }
+            });
+            if walked.resized {
+                part.interrupted();
+            }
+            if walked.done || full {
+                return;
+            }
+            sys::work::yield_cpu();
+        }
+    }
+}
+
 struct VarpDump(Entries);
 
 impl Dump<VnetFamily> for VarpDump {
@@ -667,24 +727,13 @@ impl Dump<VnetFamily> for VarpDump {
     }
 
     fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
-        let Entries { id, walk } = &mut self.0;
-        let walked = walk.visit(|item, guard| {
-            let entry = item.value();
+        self.0.fill(part, |part, id, mac, entry, guard| {
             let Some(address) = entry.remote(guard).map(Remote::address) else {
-                return ControlFlow::Continue(());
+                return true;
             };
             let remote = Some((address, entry.is_static(), entry.age()));
-            if part.add(cmd::VARP_GET, |message| {
-                fill_varp(message, id, mac_of(item), remote)
-            }) {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            part.add(cmd::VARP_GET, |message| fill_varp(message, id, mac, remote))
         });
-        if walked.resized {
-            part.interrupted();
-        }
         Ok(())
     }
 }
@@ -697,26 +746,16 @@ impl Dump<VnetFamily> for VifDump {
     }
 
     fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
-        let Entries { id, walk } = &mut self.0;
-        let walked = walk.visit(|item, guard| {
-            let entry = item.value();
-            if entry.remote(guard).is_some() {
-                return ControlFlow::Continue(());
+        self.0.fill(part, |part, id, mac, entry, guard| {
+            if entry.remote(guard).is_some() || entry.is_gone() {
+                return true;
             }
-            let added = part.add(cmd::VIF_GET, |message| {
+            part.add(cmd::VIF_GET, |message| {
                 message.put(vif::NET, id.as_bytes())?;
-                message.put(vif::MAC, mac_of(item).as_bytes())?;
+                message.put(vif::MAC, mac.as_bytes())?;
                 message.put_u32(vif::AGE, entry.age())
-            });
-            if added {
-                ControlFlow::Continue(())
-            } else {
-                ControlFlow::Break(())
-            }
+            })
         });
-        if walked.resized {
-            part.interrupted();
-        }
         Ok(())
     }
 }

@@ -14,7 +14,7 @@ use kernel::rbtree::{RBTree, RBTreeNode};
 
 use crate::sys::rcu::RcuArc;
 use crate::sys::route::RouteCache;
-use crate::sys::sync::BhLock;
+use crate::sys::sync::{BhLock, LockKind};
 
 /// Another host, or a multicast group.
 pub(crate) struct Remote {
@@ -48,7 +48,7 @@ impl Remotes {
     /// None yet.
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
-            known <- BhLock::new(RBTree::new()),
+            known <- BhLock::new(RBTree::new(), LockKind::Remotes),
         })
     }
 

@@ -129,8 +129,10 @@ fn deliver(
     if !skb.enter(device) || !skb.pull_inner_ip() {
         return Err(NetCounter::RxShort);
     }
-    if !skb.ecn_decapsulate(outer.tos) {
-        return Err(NetCounter::RxEcn);
+    match skb.ecn_decapsulate(outer.tos) {
+        Ok(true) => {}
+        Ok(false) => return Err(NetCounter::RxEcn),
+        Err(_) => return Err(NetCounter::RxNoMemory),
     }
     match vnet.fdb().hear(header.source, Some(outer.source), guard) {
         Heard::Moved => vnet.count(NetCounter::Moves),

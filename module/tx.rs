@@ -36,8 +36,7 @@ pub(crate) fn transmit(vnet: &Vnet, device: &OwnDevice<Vnet>, mut skb: SkBuff, g
     let Some(header) = header else {
         return drop_frame(vnet, device, NetCounter::TxShort);
     };
-    skb.begin_frame();
-    if !skb.pull_inner_ip() {
+    if !skb.begin_frame() {
         return drop_frame(vnet, device, NetCounter::TxShort);
     }
     if header.source.is_valid_source() {

@@ -49,6 +49,8 @@ struct Freed;
 
 impl Drop for Freed {
     fn drop(&mut self) {
+        // What is freed may hand more to RCU, such as the remote of an entry.
+        rcu::barrier();
         rcu::barrier();
     }
 }

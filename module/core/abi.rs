@@ -165,6 +165,7 @@ counters! {
         Unknown = "unknown",
         Moves = "moves",
         TableFull = "table-full",
+        TxUnderlay = "tx-underlay",
     }
 }
 

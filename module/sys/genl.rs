@@ -6,6 +6,7 @@ use core::fmt::{self, Write};
 use core::marker::PhantomData;
 use core::mem::{ManuallyDrop, MaybeUninit};
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering};
 
 use kernel::error::to_result;
 use kernel::ffi;
@@ -416,6 +417,10 @@ pub(crate) fn notify<F: Family>(
     command: u8,
     fill: impl FnOnce(&mut Message<'_>) -> Result,
 ) {
+    // A vnet can be made before the family is there, and is removed after it has gone, as the module is loaded and unloaded.
+    if !F::registration().ready.load(Ordering::Acquire) {
+        return;
+    }
     if let Ok(message) = OwnMessage::build::<F>(0, 0, command, fill) {
         // SAFETY: The message is given away; family and namespace live.
         unsafe {
@@ -532,6 +537,8 @@ pub(crate) struct FamilyStatic<F> {
     ops: CStatic<MaybeUninit<[bindings::genl_split_ops; MAX_OPS]>>,
     policies: CStatic<MaybeUninit<[[bindings::nla_policy; MAX_POLICY]; MAX_OPS]>>,
     group: CStatic<MaybeUninit<bindings::genl_multicast_group>>,
+    /// Whether it can be used to send.
+    ready: AtomicBool,
     type_: PhantomData<fn() -> F>,
 }
 
@@ -614,6 +621,7 @@ impl<F: Family> FamilyStatic<F> {
             ops: CStatic::new(MaybeUninit::zeroed()),
             policies: CStatic::new(MaybeUninit::zeroed()),
             group: CStatic::new(MaybeUninit::zeroed()),
+            ready: AtomicBool::new(false),
             type_: PhantomData,
         }
     }
@@ -677,6 +685,7 @@ impl<F: Family> FamilyStatic<F> {
             (*family).module = bindings::vnet_this_module();
             to_result(bindings::genl_register_family(family))?;
         }
+        self.ready.store(true, Ordering::Release);
         Ok(FamilyRegistration(PhantomData))
     }
 }
@@ -686,6 +695,9 @@ pub(crate) struct FamilyRegistration<F: Family>(PhantomData<fn() -> F>);
 
 impl<F: Family> Drop for FamilyRegistration<F> {
     fn drop(&mut self) {
+        // Who has seen it ready holds RTNL.
+        F::registration().ready.store(false, Ordering::Release);
+        drop(super::rtnl::lock());
         // SAFETY: Registered by `register`.
         unsafe { bindings::genl_unregister_family(F::registration().family.get().cast()) };
     }

@@ -230,6 +230,12 @@ impl<T: Driver> OwnDevice<T> {
         unsafe { bindings::vnet_dstats_tx_dropped(self.device.as_ptr()) };
     }
 
+    /// Packets that were lost below the device after they had been encapsulated.
+    pub(crate) fn lost_below(&self) -> u64 {
+        // SAFETY: The device lives.
+        unsafe { bindings::vnet_dev_tx_lost(self.device.as_ptr()) }
+    }
+
     /// Packets and bytes received and sent: rx packets, rx bytes, tx packets, tx bytes.
     pub(crate) fn traffic(&self) -> [u64; 4] {
         let mut stats = bindings::rtnl_link_stats64::default();
@@ -304,7 +310,13 @@ pub(crate) trait Driver: Send + Sync + Sized + 'static {
     /// Sends a frame. Softirqs are off.
     fn transmit(&self, device: &OwnDevice<Self>, skb: SkBuff, guard: &Guard);
     /// Makes a device by the way of `ip link add`. Calls [`NewDevice::register`].
-    fn link(device: NewDevice<Self>, home: Net, id: [u8; 16], rtnl: &mut Rtnl) -> super::Result;
+    fn link(
+        device: NewDevice<Self>,
+        home: Net,
+        id: [u8; 16],
+        mtu: Option<u32>,
+        rtnl: &mut Rtnl,
+    ) -> super::Result;
     /// The device is about to be unregistered. May be called twice.
     fn removed(&self, rtnl: &mut Rtnl);
     /// The MTU was changed.
@@ -441,6 +453,7 @@ impl<T: Driver> DriverStatic<T> {
             (*device_ops).ndo_set_mac_address = Some(bindings::eth_mac_addr);
             (*device_ops).ndo_validate_addr = Some(bindings::eth_validate_addr);
             (*device_ops).ndo_change_mtu = Some(change_mtu::<T>);
+            (*device_ops).ndo_set_rx_mode = Some(set_rx_mode);
 
             let policy = self.policy.get().cast::<[bindings::nla_policy; 2]>();
             (*policy)[1] = super::genl::Policy::exact(16).raw();
@@ -532,13 +545,16 @@ unsafe extern "C" fn change_mtu<T: Driver>(
     0
 }
 
+/// Group addresses need no filter: everything that comes in is delivered.
+unsafe extern "C" fn set_rx_mode(_: *mut bindings::net_device) {}
+
 unsafe extern "C" fn newlink<T: Driver>(
     dev: *mut bindings::net_device,
     params: *mut bindings::rtnl_newlink_params,
     extack: *mut bindings::netlink_ext_ack,
 ) -> ffi::c_int {
     // SAFETY: C passes what concerns a new device of the driver `T`, under RTNL; there is no other token in this call.
-    let (device, home, data, mut extack, mut rtnl) = unsafe {
+    let (device, home, data, mtu, mut extack, mut rtnl) = unsafe {
         let params = &*params;
         let home = if params.link_net.is_null() {
             params.src_net
@@ -553,6 +569,8 @@ unsafe extern "C" fn newlink<T: Driver>(
             },
             Net::from_ptr(home),
             params.data,
+            // C has set it already, if it was given.
+            (!(*params.tb.add(bindings::IFLA_MTU as usize)).is_null()).then(|| (*dev).mtu),
             Extack::from_ptr(extack),
             Rtnl::assume(),
         )
@@ -567,7 +585,7 @@ unsafe extern "C" fn newlink<T: Driver>(
         extack.set(c"an id is needed; make vnets with 'vn net create'");
         return EINVAL.to_errno();
     };
-    match T::link(device, home, id, &mut rtnl) {
+    match T::link(device, home, id, mtu, &mut rtnl) {
         Ok(()) => 0,
         Err(refusal) => {
             extack.explain(&refusal);

@@ -95,6 +95,11 @@ impl Route {
         key.u.ipv4.dst = u32::from_ne_bytes(flow.destination.octets());
         let mut source = 0;
         let port = flow.port.to_be();
+        // A mark can lead elsewhere by policy: such a packet neither uses nor fills what others remember.
+        let cache = match skb.mark() {
+            0 => cache.cache.get(),
+            _ => core::ptr::null_mut(),
+        };
         // SAFETY: All pointers are to live objects; softirqs are off, as a device transmits.
         let rt = unsafe {
             bindings::udp_tunnel_dst_lookup(
@@ -107,7 +112,7 @@ impl Route {
                 port,
                 port,
                 0,
-                cache.cache.get(),
+                cache,
             )
         };
         if (rt as usize) >= usize::MAX - 4094 {

@@ -118,6 +118,13 @@ impl SkBuff {
         })
     }
 
+    /// Its mark, by which policy routing may tell it apart.
+    #[inline]
+    pub(crate) fn mark(&self) -> u32 {
+        // SAFETY: The packet is alive.
+        unsafe { bindings::vnet_skb_mark(self.as_ptr()) }
+    }
+
     /// Another packet with the same bytes.
     pub(crate) fn duplicate(&self) -> Option<Self> {
         // SAFETY: The packet is alive.
@@ -126,11 +133,15 @@ impl SkBuff {
         NonNull::new(copy).map(Self)
     }
 
-    /// Marks where the Ethernet header of a packet that is to be sent begins.
+    /// Marks where the Ethernet header of a packet that is to be sent begins, and where the network header, behind any
+    /// VLAN tags. That is brought into one piece; false if it is cut off.
     #[inline]
-    pub(crate) fn begin_frame(&mut self) {
+    pub(crate) fn begin_frame(&mut self) -> bool {
         // SAFETY: The packet is ours.
-        unsafe { bindings::vnet_skb_reset_mac_header(self.as_ptr()) };
+        unsafe {
+            bindings::vnet_skb_reset_mac_header(self.as_ptr());
+            bindings::vnet_skb_vlan_inet_prepare(self.as_ptr())
+        }
     }
 
     /// Takes `len` bytes of outer headers off and makes what follows a frame from outside.
@@ -184,13 +195,19 @@ impl SkBuff {
     /// Takes the outer congestion marks over (RFC 6040). False if they contradict the inner ones.
     ///
     /// Needs [`SkBuff::pull_inner_ip`] first.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
     #[inline]
-    pub(crate) fn ecn_decapsulate(&mut self, outer_tos: u8) -> bool {
-        // SAFETY: The packet is ours, and its network header is set and linear.
-        unsafe { bindings::vnet_skb_ecn_decapsulate(self.as_ptr(), outer_tos) }
+    pub(crate) fn ecn_decapsulate(&mut self, outer_tos: u8) -> Result<bool> {
+        // SAFETY: The packet is ours, and its network header is set.
+        let wrong = unsafe { bindings::vnet_skb_ecn_decapsulate(self.as_ptr(), outer_tos) };
+        to_result(wrong.min(0))?;
+        Ok(wrong == 0)
     }
 
-    /// The outer TOS for a frame: the inner congestion marks (RFC 6040). Needs [`SkBuff::pull_inner_ip`] first.
+    /// The outer TOS for a frame: the inner congestion marks (RFC 6040). Needs [`SkBuff::begin_frame`] first.
     #[inline]
     pub(crate) fn ecn_encapsulate(&self) -> u8 {
         // SAFETY: The packet is alive, and its network header is set and linear.
@@ -212,7 +229,12 @@ impl SkBuff {
     ) -> Result<bool> {
         // SAFETY: The packet is ours, the route alive; its destination entry is its first field.
         let answered = unsafe {
-            bindings::skb_tunnel_check_pmtu(self.as_ptr(), route.as_ptr().cast(), overhead, bridged)
+            bindings::vnet_skb_tunnel_check_pmtu(
+                self.as_ptr(),
+                route.as_ptr().cast(),
+                overhead,
+                bridged,
+            )
         };
         to_result(answered.min(0))?;
         Ok(answered == 0)

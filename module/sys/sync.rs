@@ -10,6 +10,17 @@ use kernel::types::Opaque;
 
 use super::bindings;
 
+/// What a lock is for: locks of different kinds may be taken one inside another.
+#[derive(Clone, Copy)]
+pub(crate) enum LockKind {
+    /// Entries of a table of MAC addresses.
+    Fdb,
+    /// Where the sweep of such a table stands.
+    Sweep,
+    /// Remotes of a namespace.
+    Remotes,
+}
+
 /// Data behind a spinlock that is held with softirqs off.
 #[pin_data]
 pub(crate) struct BhLock<T> {
@@ -25,10 +36,16 @@ unsafe impl<T: Send> Sync for BhLock<T> {}
 
 impl<T> BhLock<T> {
     /// An open lock around a value.
-    pub(crate) fn new(value: T) -> impl PinInit<Self> {
+    pub(crate) fn new(value: T, kind: LockKind) -> impl PinInit<Self> {
         pin_init!(Self {
             // SAFETY: The slot is memory for a lock that does not move.
-            lock <- Opaque::ffi_init(|slot| unsafe { bindings::vnet_spin_lock_init(slot) }),
+            lock <- Opaque::ffi_init(move |slot| unsafe {
+                match kind {
+                    LockKind::Fdb => bindings::vnet_fdb_lock_init(slot),
+                    LockKind::Sweep => bindings::vnet_sweep_lock_init(slot),
+                    LockKind::Remotes => bindings::vnet_remotes_lock_init(slot),
+                }
+            }),
             data: UnsafeCell::new(value),
         })
     }

@@ -109,8 +109,12 @@ impl Drop for UdpSocket {
 /// somebody joined. So it can come and go without touching the data socket.
 ///
 /// Closing a socket that is still a member takes RTNL, so membership ends first, under the RTNL that its owner holds.
+///
+/// # Invariants
+///
+/// The socket is open and ours.
 pub(crate) struct Membership {
-    socket: UdpSocket,
+    socket: NonNull<bindings::socket>,
     group: Ipv4Addr,
     device: u32,
 }
@@ -122,20 +126,29 @@ impl Membership {
     ///
     /// ENODEV if the device is not there or cannot do multicast.
     pub(crate) fn join(net: Net, group: Ipv4Addr, device: u32, _rtnl: &Rtnl) -> Result<Self> {
-        let socket = UdpSocket::create(net, 0)?;
+        let mut socket = core::ptr::null_mut();
+        // SAFETY: The namespace lives; the result has a place.
+        to_result(unsafe { bindings::vnet_group_sock_create(net.as_ptr(), &mut socket) })?;
+        // INVARIANT: Just opened.
+        let membership = Self {
+            socket: NonNull::new(socket).ok_or(ENOMEM)?,
+            group,
+            device,
+        };
         // SAFETY: The socket is open.
         to_result(unsafe {
             bindings::vnet_join_group(
-                socket.sock(),
+                membership.sock(),
                 u32::from_ne_bytes(group.octets()),
                 device as ffi::c_int,
             )
         })?;
-        Ok(Self {
-            socket,
-            group,
-            device,
-        })
+        Ok(membership)
+    }
+
+    fn sock(&self) -> *mut bindings::sock {
+        // SAFETY: Open, by the type invariant.
+        unsafe { (*self.socket.as_ptr()).sk }
     }
 
     /// Leaves the group. Sleeps.
@@ -143,7 +156,7 @@ impl Membership {
         // SAFETY: The socket is open, and RTNL is held.
         unsafe {
             bindings::vnet_leave_group(
-                self.socket.sock(),
+                self.sock(),
                 u32::from_ne_bytes(self.group.octets()),
                 self.device as ffi::c_int,
             )
@@ -153,6 +166,18 @@ impl Membership {
     /// Index of the device on which it was joined.
     pub(crate) fn device(&self) -> u32 {
         self.device
+    }
+}
+
+// SAFETY: The socket layer locks.
+unsafe impl Send for Membership {}
+// SAFETY: As above.
+unsafe impl Sync for Membership {}
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        // SAFETY: Open, by the type invariant. It receives nothing, so nobody has to be waited for.
+        unsafe { bindings::sock_release(self.socket.as_ptr()) };
     }
 }
 
