@@ -107,6 +107,13 @@ class Lab:
         guest.run("kill -INT $(cat /tmp/tcpdump.pid) 2>/dev/null; sleep 0.3; true")
         return guest.run(f"tcpdump -n -t {options} -r /tmp/lan.pcap '{only}' 2>/dev/null | head -n {lines}")
 
+    def traffic(self, guest, direction):
+        """Packets and bytes that a host's vnet 0005 has sent (tx) or received (rx)."""
+        if self.tunnel != "vnet":
+            return 0, 0
+        stats = json.loads(guest.run("vn -j -s net show 0005"))["stats"]
+        return stats[f"{direction}-packets"], stats[f"{direction}-bytes"]
+
     def ping(self, guest, name, address, count=3):
         return guest.status(f"ip netns exec {name} ping -n -c {count} -i 0.3 -W 2 {address}")
 

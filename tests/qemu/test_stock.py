@@ -83,9 +83,18 @@ def format_of_outer(lab):
 
 @check("an iperf3 TCP transfer goes across")
 def iperf(lab):
+    before = lab.traffic(lab.h1, "tx"), lab.traffic(lab.h2, "rx")
     rate = lab.iperf((lab.h2, "a2"), (lab.h1, "a1"), "10.5.0.2")
+    after = lab.traffic(lab.h1, "tx"), lab.traffic(lab.h2, "rx")
     true(rate > 1, f"{rate:.1f} Mbit/s")
     print(f"        {rate:.0f} Mbit/s", flush=True)
+    if lab.tunnel != "vnet":
+        return
+    for (packets, length), (packets2, length2), what in zip(before, after, ("h1 sends", "h2 receives")):
+        average = (length2 - length) / (packets2 - packets)
+        print(f"        {what} {average:.0f} bytes at a time", flush=True)
+        # An Ethernet frame is 1500. On the LAN each is a packet of its own; GRO puts them together again.
+        true(average > 3000, f"segments are not kept whole: {what} {average:.0f} bytes at a time")
 
 
 @check("the VARP table says behind which host a MAC is", own=True)

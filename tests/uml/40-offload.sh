@@ -14,12 +14,23 @@ tcp() { # FROM SERVER ADDRESS
 	jq '.end.sum_received.bits_per_second / 1e6 | floor' /tmp/iperf.json
 }
 rate() { tcp "$@" | tail -n 1; }
+# average HOST DIRECTION: bytes of a packet that the vnet has sent or received since the last call, on average.
+declare -A packets bytes
+average() {
+	local p b
+	average=0
+	p=$(counter "$1" 0005 "$2-packets") b=$(counter "$1" 0005 "$2-bytes")
+	[ "$p" = "${packets[$1$2]:-0}" ] || average=$(((b - ${bytes[$1$2]:-0}) / (p - ${packets[$1$2]:-0})))
+	packets[$1$2]=$p bytes[$1$2]=$b
+}
+average h1 tx
+average h2 rx
 r=$(rate a1 a2 10.0.0.2)
-holds "TCP across: $r Mbit/s" test "$r" -gt 500
-p0=$(counter h1 0005 tx-packets) b0=$(counter h1 0005 tx-bytes)
-r=$(rate a1 a2 10.0.0.2)
-p1=$(counter h1 0005 tx-packets) b1=$(counter h1 0005 tx-bytes)
-say "h1 sent $((p1 - p0)) packets of $(((b1 - b0) / (p1 - p0))) bytes on average"
+holds "TCP across: $r Mbit/s" test "$r" -ge 1
+average h1 tx
+holds "segments stay whole on the way out: $average bytes" test "$average" -gt 5000
+average h2 rx
+holds "and on the way in: $average bytes" test "$average" -gt 5000
 
 for off in "tso off gso off" "gro off" "tx off rx off"; do
 	# shellcheck disable=SC2086 # words
@@ -27,11 +38,11 @@ for off in "tso off gso off" "gro off" "tx off rx off"; do
 	# shellcheck disable=SC2086
 	on h2 ethtool -K vnif0005 $off >/dev/null 2>&1 || true
 	r=$(rate a1 a2 10.0.0.2)
-	holds "with $off: $r Mbit/s" test "$r" -gt 50
+	holds "with $off: $r Mbit/s" test "$r" -ge 1
 done
 on h1 ethtool -K eth0 tso off gso off gro off >/dev/null 2>&1 || true
 r=$(rate a2 a1 10.0.0.1)
-holds "with nothing offloaded below: $r Mbit/s" test "$r" -gt 50
+holds "with nothing offloaded below: $r Mbit/s" test "$r" -ge 1
 
 rm -f /tmp/iperf.pid
 on a2 iperf3 -s -1 -D -I /tmp/iperf.pid

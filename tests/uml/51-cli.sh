@@ -15,11 +15,16 @@ done
 "$VN" -n h1 monitor >/tmp/monitor &
 monitor=$!
 # It listens when the first change that it is told of appears.
+ttl=64
 heard() {
-	"$VN" -n h1 host set --ttl 64
+	ttl=$((ttl ^ 1))
+	"$VN" -n h1 host set --ttl $ttl
 	[ -s /tmp/monitor ]
 }
 wait_for 10 "monitor listens" heard
+"$VN" -n h1 host set --ttl 9
+wait_for 5 "a change is told of" grep -q 'ttl 9' /tmp/monitor
+"$VN" -n h1 host set --ttl 9
 "$VN" -n h1 --dry-run net create 5 --bridge vnbr0005 >/tmp/dry
 holds "a dry run says something" test -s /tmp/dry
 equal "and does nothing" "$("$VN" -n h1 -j net list | jq length)" 0
@@ -40,6 +45,7 @@ refused "deleting again" 0005 -n h1 net delete 0005
 holds "unless it may be gone" "$VN" -n h1 net delete 0005 --if-exists
 
 wait_for 5 "one notification for the one that was made" grep -q net-del /tmp/monitor
+equal "what changes nothing is not told of" "$(grep -c 'ttl 9' /tmp/monitor)" 1
 equal "made once" "$(grep -c net-new /tmp/monitor)" 1
 equal "deleted once" "$(grep -c net-del /tmp/monitor)" 1
 kill $monitor
