@@ -5,10 +5,12 @@
 frames.py sources IF COUNT                broadcast frames from COUNT source addresses 06:00:xx:xx:xx:xx
 frames.py replay IF PCAP NUMBER...        these frames of a capture (from 1), without UDP checksum
 frames.py udp IF SRC DST HEX              a UDP 1798 packet from SRC to DST (broadcast MAC) with this payload
+frames.py ring IF COUNT                   VLAN-tagged IPv4 frames, of which only 14 bytes are in the packet's first piece
 frames.py list PCAP                       number, source, destination, length of each frame
 """
 
 import ipaddress
+import mmap
 import socket
 import struct
 import sys
@@ -45,6 +47,25 @@ def udp(source, destination, payload, port=1798):
     return header + struct.pack(">HHHH", port, port, 8 + len(payload), 0) + payload
 
 
+def ring(device, count):
+    """Sends through a ring that is shared with the kernel, which takes the payload as pages."""
+    level, version, tx_ring, v2, request, wrong = 263, 10, 13, 1, 1, 4
+    frame_size, frames, data = 2048, 64, 32
+    sock = raw(device)
+    sock.setsockopt(level, version, struct.pack("i", v2))
+    sock.setsockopt(level, tx_ring, struct.pack("4I", 4096, frames * frame_size // 4096, frame_size, frames))
+    memory = mmap.mmap(sock.fileno(), frames * frame_size)
+    inner = udp("10.7.0.1", "10.7.0.255", bytes(100), 9)
+    frame = b"\xff" * 6 + bytes.fromhex("020000000077") + b"\x81\x00\x00\x07\x08\x00" + inner
+    for n in range(count):
+        offset = (n % frames) * frame_size
+        memory[offset + data : offset + data + len(frame)] = frame
+        struct.pack_into("3I", memory, offset, request, len(frame), 0)
+        sock.send(b"")
+        if struct.unpack_from("I", memory, offset)[0] & wrong:
+            sys.exit("the kernel refuses the frame")
+
+
 def main():
     command, *args = sys.argv[1:]
     if command == "sources":
@@ -69,6 +90,8 @@ def main():
     elif command == "udp":
         device, source, destination, payload = args
         raw(device).send(b"\xff" * 6 + bytes.fromhex("020000000042") + b"\x08\x00" + udp(source, destination, bytes.fromhex(payload)))
+    elif command == "ring":
+        ring(args[0], int(args[1]))
     elif command == "list":
         for number, frame in enumerate(read_pcap(args[0]), 1):
             source, destination = (ipaddress.IPv4Address(frame[o : o + 4]) for o in (26, 30))
