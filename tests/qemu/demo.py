@@ -60,8 +60,11 @@ def demonstrate(lab):
     step("the same packets on the LAN between the hosts (h1's eth0)")
     # ARP and IPv4 in the frames: UDP header 8, vnet header 22, the addresses 12. Without what IPv6 says by itself.
     inner = "udp[42:2] = 0x0806 or udp[42:2] = 0x0800" if lab.tunnel == "vnet" else ""
-    for line in lab.capture(h1, lines=8, only=inner).splitlines():
+    packets = lab.capture(h1, lines=8, only=inner).splitlines()
+    for line in packets:
         say(f"      {line}")
+    if not packets:
+        raise GuestError("tcpdump saw nothing on the LAN")
 
     step("a TCP transfer across (3 s; both machines are emulated, the number says little about the module)")
     rate = lab.iperf((h2, "a2"), (h1, "a1"), "10.5.0.2")

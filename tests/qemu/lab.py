@@ -97,14 +97,17 @@ class Lab:
     def start_capture(self, guest, packets=4000):
         """tcpdump on the LAN side of a guest, until `capture` is called."""
         guest.run(
-            "rm -f /tmp/lan.pcap; tcpdump -Z root -i eth0 -U -s 160 -w /tmp/lan.pcap -c %d 'udp port 1798' >/tmp/tcpdump.log 2>&1 & "
+            "rm -f /tmp/lan.pcap; tcpdump -Z root -i eth0 --immediate-mode -U -s 160 -w /tmp/lan.pcap -c %d 'udp port 1798' >/tmp/tcpdump.log 2>&1 & "
             "echo $! >/tmp/tcpdump.pid; end=$((SECONDS+20)); "
             "until grep -q listening /tmp/tcpdump.log; do [ $SECONDS -lt $end ] || exit 1; sleep 0.1; done" % packets
         )
 
     def capture(self, guest, options="", lines=10, only=""):
         """What was captured, as tcpdump says it; only is a filter."""
-        guest.run("kill -INT $(cat /tmp/tcpdump.pid) 2>/dev/null; sleep 0.3; true")
+        guest.run(
+            "pid=$(cat /tmp/tcpdump.pid); kill -INT $pid 2>/dev/null; end=$((SECONDS+20)); "
+            "while kill -0 $pid 2>/dev/null; do [ $SECONDS -lt $end ] || exit 1; sleep 0.1; done"
+        )
         return guest.run(f"tcpdump -n -t {options} -r /tmp/lan.pcap '{only}' 2>/dev/null | head -n {lines}")
 
     def traffic(self, guest, direction):
