@@ -10,7 +10,7 @@ use kernel::prelude::*;
 use kernel::str::CStr;
 use vnet_core::abi::{self, NetCounter};
 use vnet_core::wire::{DATA_HEADER_LEN, OVERHEAD_V4};
-use vnet_core::VnetId;
+use vnet_core::{Setting, VnetId};
 
 use crate::fdb::Fdb;
 use crate::namespace::Namespace;
@@ -58,8 +58,8 @@ impl Config {
         Self {
             id,
             mtu: None,
-            ageing: abi::AGEING_DEFAULT,
-            max_macs: abi::MAX_MACS_DEFAULT,
+            ageing: Setting::Ageing.default(),
+            max_macs: Setting::MaxMacs.default(),
         }
     }
 }

@@ -9,7 +9,7 @@ use core::ops::ControlFlow;
 
 use kernel::prelude::*;
 use vnet_core::abi::{self, cmd, host, net, net_stats, peer, varp, vif, HostCounter, NetCounter};
-use vnet_core::{Mac, VnetId};
+use vnet_core::{Mac, Setting, VnetId};
 
 use crate::device::{self, Config, Vnet};
 use crate::fdb::{mac_of, Entry};
@@ -304,10 +304,10 @@ impl Handler<VnetFamily> for NetNew {
         let id = VnetId::from_bytes(request.required_bytes(net::ID)?);
         let mut config = Config::new(id);
         config.mtu = in_range(request, net::MTU, abi::MTU_RANGE)?;
-        if let Some(ageing) = in_range(request, net::AGEING, abi::AGEING_RANGE)? {
+        if let Some(ageing) = in_range(request, net::AGEING, Setting::Ageing.range())? {
             config.ageing = ageing;
         }
-        if let Some(max) = in_range(request, net::MAX_MACS, abi::MAX_MACS_RANGE)? {
+        if let Some(max) = in_range(request, net::MAX_MACS, Setting::MaxMacs.range())? {
             config.max_macs = max;
         }
         let name = match request.attr(net::IFNAME) {
@@ -341,8 +341,8 @@ impl Handler<VnetFamily> for NetSet {
         let mut rtnl = rtnl::lock();
         let (_, device) = vnet_of(request, net::ID, &rtnl)?;
         let mtu = in_range(request, net::MTU, abi::MTU_RANGE)?;
-        let ageing = in_range(request, net::AGEING, abi::AGEING_RANGE)?;
-        let max = in_range(request, net::MAX_MACS, abi::MAX_MACS_RANGE)?;
+        let ageing = in_range(request, net::AGEING, Setting::Ageing.range())?;
+        let max = in_range(request, net::MAX_MACS, Setting::MaxMacs.range())?;
         let vnet = state_of(&device)?;
         if mtu.is_none() && ageing.is_none() && max.is_none() {
             return Err(Refusal::new(EINVAL, c"nothing to change"));

@@ -11,6 +11,8 @@ pub const FAMILY: &str = "vnet";
 pub const VERSION: u8 = 1;
 /// Multicast group to which one notification per change is sent.
 pub const GROUP_CONFIG: &str = "config";
+/// Multicast group to which is told what happens on the wire.
+pub const GROUP_EVENTS: &str = "events";
 
 /// Commands.
 #[expect(missing_docs, reason = "described in vnet.yaml")]
@@ -38,6 +40,14 @@ pub mod cmd {
     pub const VARP_NEW_NTF: u8 = 21;
     pub const VARP_DEL_NTF: u8 = 22;
     pub const VARP_FLUSH_NTF: u8 = 23;
+    pub const REMOTE_NEW: u8 = 24;
+    pub const REMOTE_GET: u8 = 25;
+    pub const REMOTE_DEL: u8 = 26;
+    pub const PROBE: u8 = 27;
+    pub const REMOTE_NEW_NTF: u8 = 28;
+    pub const REMOTE_DEL_NTF: u8 = 29;
+    pub const VARP_DAMPED_NTF: u8 = 30;
+    pub const PROBE_NTF: u8 = 31;
 }
 
 /// Attributes of a vnet.
@@ -54,7 +64,38 @@ pub mod net {
     pub const NETNSID: u16 = 9;
     pub const UNDERLAY_MTU: u16 = 10;
     pub const STATS: u16 = 11;
-    pub const MAX: u16 = 11;
+    pub const UNKNOWN: u16 = 12;
+    pub const HOLD_MAC: u16 = 13;
+    pub const HOLD_NET: u16 = 14;
+    pub const MAX_UNRESOLVED: u16 = 15;
+    pub const PROBES: u16 = 16;
+    pub const PROBE_INTERVAL: u16 = 17;
+    pub const NEGATIVE: u16 = 18;
+    pub const UNKNOWN_RATE: u16 = 19;
+    pub const ANNOUNCES: u16 = 20;
+    pub const ANNOUNCE_INTERVAL: u16 = 21;
+    pub const VARP_RATE: u16 = 22;
+    pub const MOVE_LIMIT: u16 = 23;
+    pub const MOVE_WINDOW: u16 = 24;
+    pub const DAMP: u16 = 25;
+    pub const REMOTES: u16 = 26;
+    pub const REMOTE_MACS: u16 = 27;
+    pub const REMOTE_FLOODS: u16 = 28;
+    pub const SOURCE_PORT: u16 = 29;
+    pub const HELD: u16 = 30;
+    pub const UNRESOLVED: u16 = 31;
+    pub const MAX: u16 = 31;
+
+    /// Values of [`UNKNOWN`].
+    pub const UNKNOWN_HOLD: u32 = 0;
+    pub const UNKNOWN_FLOOD: u32 = 1;
+    pub const UNKNOWN_DROP: u32 = 2;
+    /// Values of [`REMOTES`].
+    pub const REMOTES_ANY: u32 = 0;
+    pub const REMOTES_LISTED: u32 = 1;
+    /// Values of [`SOURCE_PORT`].
+    pub const SOURCE_PORT_FIXED: u32 = 0;
+    pub const SOURCE_PORT_FLOW: u32 = 1;
 }
 
 /// Attributes of the namespace's settings.
@@ -68,7 +109,13 @@ pub mod host {
     pub const JOINED: u16 = 6;
     pub const VERSION: u16 = 7;
     pub const STATS: u16 = 8;
-    pub const MAX: u16 = 8;
+    pub const FLOOD: u16 = 9;
+    pub const DSCP: u16 = 10;
+    pub const MAX: u16 = 10;
+
+    /// Values of [`FLOOD`].
+    pub const FLOOD_GROUP: u32 = 0;
+    pub const FLOOD_PEERS: u32 = 1;
 }
 
 /// Attributes of a peer.
@@ -87,11 +134,17 @@ pub mod varp {
     pub const STATE: u16 = 4;
     pub const AGE: u16 = 5;
     pub const COUNT: u16 = 6;
-    pub const MAX: u16 = 6;
+    pub const HELD: u16 = 7;
+    pub const MOVES: u16 = 8;
+    pub const DAMPED: u16 = 9;
+    pub const OTHER: u16 = 10;
+    pub const MAX: u16 = 10;
 
     /// Values of [`STATE`].
     pub const STATE_LEARNED: u32 = 0;
     pub const STATE_STATIC: u32 = 1;
+    pub const STATE_PROBING: u32 = 2;
+    pub const STATE_ABSENT: u32 = 3;
 }
 
 /// Attributes of a local MAC.
@@ -100,7 +153,30 @@ pub mod vif {
     pub const NET: u16 = 1;
     pub const MAC: u16 = 2;
     pub const AGE: u16 = 3;
-    pub const MAX: u16 = 3;
+    pub const MOVES: u16 = 4;
+    pub const DAMPED: u16 = 5;
+    pub const MAX: u16 = 5;
+}
+
+/// Attributes of a host from which a vnet accepts, or has learned.
+#[expect(missing_docs, reason = "described in vnet.yaml")]
+pub mod remote {
+    pub const NET: u16 = 1;
+    pub const ADDR: u16 = 2;
+    pub const LISTED: u16 = 3;
+    pub const MACS: u16 = 4;
+    pub const MAX: u16 = 4;
+}
+
+/// Attributes of a question to other hosts, and of an answer.
+#[expect(missing_docs, reason = "described in vnet.yaml")]
+pub mod probe {
+    pub const NET: u16 = 1;
+    pub const MAC: u16 = 2;
+    pub const ADDR: u16 = 3;
+    pub const SIZE: u16 = 4;
+    pub const CARE_OF: u16 = 5;
+    pub const MAX: u16 = 5;
 }
 
 /// Declares an enum of counters whose attribute numbers count from `$first`, and the names of all of them.
@@ -166,6 +242,24 @@ counters! {
         Moves = "moves",
         TableFull = "table-full",
         TxUnderlay = "tx-underlay",
+        RxElsewhere = "rx-elsewhere",
+        RxNotListed = "rx-not-listed",
+        RxFloodLimit = "rx-flood-limit",
+        RemoteFull = "remote-full",
+        Damped = "damped",
+        Held = "held",
+        HoldDropped = "hold-dropped",
+        UnknownDropped = "unknown-dropped",
+        Resolved = "resolved",
+        Unresolved = "unresolved",
+        RxRequest = "rx-request",
+        RxAnnounce = "rx-announce",
+        RxWithdraw = "rx-withdraw",
+        RxVarpRefused = "rx-varp-refused",
+        TxRequest = "tx-request",
+        TxAnnounce = "tx-announce",
+        TxWithdraw = "tx-withdraw",
+        VarpLimited = "varp-limited",
     }
 }
 
@@ -180,18 +274,28 @@ counters! {
         RxVarp = "rx-varp",
         RxForward = "rx-forward",
         RxBadOuter = "rx-bad-outer",
+        RxForwardRefused = "rx-forward-refused",
+        RxDuplicate = "rx-duplicate",
+        TxForward = "tx-forward",
+        Relayed = "relayed",
     }
 }
 
 /// Smallest and largest MTU of a vnet, in bytes. The largest leaves room for the outer headers in an IPv4 packet.
 pub const MTU_RANGE: (u32, u32) = (68, 65471);
-/// Range of the ageing time, in milliseconds.
-pub const AGEING_RANGE: (u32, u32) = (100, 86_400_000);
-/// Ageing time unless set, in milliseconds.
-pub const AGEING_DEFAULT: u32 = 300_000;
-/// Range of the limit on MAC addresses.
-pub const MAX_MACS_RANGE: (u32, u32) = (1, 16_777_216);
-/// Limit on MAC addresses unless set.
-pub const MAX_MACS_DEFAULT: u32 = 65_536;
 /// TTL unless set; the original's.
 pub const TTL_DEFAULT: u8 = 64;
+/// Value of [`host::TTL`] that takes over that of the inner packet.
+pub const TTL_INHERIT: u8 = 0;
+/// Value of [`host::DSCP`] that takes over that of the inner packet.
+pub const DSCP_INHERIT: u8 = 255;
+/// Largest DSCP.
+pub const DSCP_MAX: u8 = 63;
+/// Bytes of the UDP payload of a probe: the message itself, and what fits an IPv4 packet.
+pub const PROBE_SIZE_RANGE: (u32, u32) = (43, 65507);
+/// Most peers of a namespace: a flooded frame is sent to each of them at once.
+pub const MAX_PEERS: usize = 256;
+/// Most hosts that a vnet may list.
+pub const MAX_LISTED: usize = 1024;
+/// Milliseconds after a probe for which answers are told of.
+pub const PROBE_WATCH: u64 = 10_000;

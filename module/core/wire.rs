@@ -17,7 +17,7 @@ use crate::abi::HostCounter;
 
 pub use data::{DataHeader, DATA_HEADER_LEN};
 pub use ethernet::{EthernetHeader, ETHERNET_HEADER_LEN};
-pub use forward::Forwarded;
+pub use forward::{ForwardHeader, Forwarded, FORWARD_HEADER_MAX};
 pub use varp::{VarpAddr, VarpMessage, VarpOpcode, VARP_LEN};
 
 /// UDP port of everything, source and destination, unless set.
@@ -111,7 +111,7 @@ pub enum WireError {
     BadMessage(u16),
     /// An EtherIP version other than 4.
     BadVersion,
-    /// A forwarded packet that is not a whole IPv4 packet with UDP to a group and the port.
+    /// A forwarded packet that is not a whole IP packet with UDP to a group and the port.
     BadForward,
 }
 

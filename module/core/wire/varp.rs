@@ -2,7 +2,7 @@
 
 //! VARP messages: which host a MAC is behind.
 
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::{take, MessageId, WireError};
 use crate::id::VnetId;
@@ -22,7 +22,9 @@ pub enum VarpOpcode {
     Request,
     /// Says who has it.
     Announce,
-    /// Neither.
+    /// Says that the sender has it no more. Not in the original, which ignores it.
+    Withdraw,
+    /// None of these.
     Unknown(u16),
 }
 
@@ -31,6 +33,7 @@ impl VarpOpcode {
         match value {
             1 => Self::Request,
             2 => Self::Announce,
+            3 => Self::Withdraw,
             other => Self::Unknown(other),
         }
     }
@@ -39,6 +42,7 @@ impl VarpOpcode {
         match self {
             Self::Request => 1,
             Self::Announce => 2,
+            Self::Withdraw => 3,
             Self::Unknown(other) => other,
         }
     }
@@ -80,6 +84,15 @@ impl VarpAddr {
             }
             Self::V6(address) => (AF_INET6, address.octets()),
             Self::Unknown { family, bytes } => (family, bytes),
+        }
+    }
+}
+
+impl From<IpAddr> for VarpAddr {
+    fn from(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::V4(address),
+            IpAddr::V6(address) => Self::V6(address),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use vnet_core::abi::{self, HostCounter, NetCounter};
+use vnet_core::{Setting, Settings};
 use yaml_rust2::{Yaml, YamlLoader};
 
 fn schema() -> Yaml {
@@ -63,7 +64,11 @@ fn constants(module: &str) -> BTreeMap<String, u16> {
         .take_while(|line| *line != "}")
         .filter_map(|line| {
             let (name, rest) = line.trim().strip_prefix("pub const ")?.split_once(": u")?;
-            let (_, value) = rest.split_once(" = ")?;
+            // Values of enums have 32 bits.
+            let (bits, value) = rest.split_once(" = ")?;
+            if bits == "32" {
+                return None;
+            }
             let value = value.trim_end_matches(';').parse().ok()?;
             Some((name.to_lowercase().replace('_', "-"), value))
         })
@@ -80,8 +85,8 @@ fn family() {
         i64::from(abi::VERSION)
     );
     let groups = list(&schema["mcast-groups"]["list"]);
-    assert_eq!(groups.len(), 1);
-    assert_eq!(text(&groups[0], "name"), abi::GROUP_CONFIG);
+    let names: Vec<_> = groups.iter().map(|group| text(group, "name")).collect();
+    assert_eq!(names, [abi::GROUP_CONFIG, abi::GROUP_EVENTS]);
 }
 
 #[test]
@@ -111,12 +116,13 @@ fn attributes() {
         ("peer", abi::peer::MAX),
         ("varp", abi::varp::MAX),
         ("vif", abi::vif::MAX),
+        ("remote", abi::remote::MAX),
+        ("probe", abi::probe::MAX),
     ] {
         let expected = numbers(&schema, name);
         let mut ours = constants(name);
         assert_eq!(ours.remove("max"), Some(max));
         assert_eq!(expected.values().max(), Some(&max), "{name}");
-        ours.retain(|constant, _| !constant.starts_with("state-"));
         assert_eq!(ours, expected, "{name}");
     }
 }
@@ -137,7 +143,9 @@ fn every_set_is_known() {
             "host-stats",
             "peer",
             "varp",
-            "vif"
+            "vif",
+            "remote",
+            "probe"
         ]
     );
 }
@@ -171,50 +179,113 @@ fn counters() {
     }
 }
 
-/// The limits of an attribute, as in the schema.
+/// The limits of an attribute, as in the schema; those of an enum are its first and its last value.
 fn range(schema: &Yaml, name: &str, attribute: &str) -> (u32, u32) {
     let attribute = set(schema, name)
         .iter()
         .find(|candidate| text(candidate, "name") == attribute)
         .expect("the attribute");
+    if let Some(named) = attribute["enum"].as_str() {
+        let last = values(schema, named).len() - 1;
+        return (0, u32::try_from(last).expect("few values"));
+    }
     let limit = |key: &str| {
-        let limit = attribute["checks"][key].as_i64().expect("a limit");
-        u32::try_from(limit).expect("a limit of 32 bits")
+        attribute["checks"][key]
+            .as_i64()
+            .map(|limit| u32::try_from(limit).expect("a limit of 32 bits"))
     };
-    (limit("min"), limit("max"))
+    (limit("min").unwrap_or(0), limit("max").expect("a limit"))
+}
+
+fn definition(schema: &Yaml, name: &str) -> Yaml {
+    list(&schema["definitions"])
+        .iter()
+        .find(|definition| text(definition, "name") == name)
+        .unwrap_or_else(|| panic!("no definition {name}"))
+        .clone()
+}
+
+/// The values of an enum, in order.
+fn values(schema: &Yaml, name: &str) -> Vec<String> {
+    list(&definition(schema, name)["entries"])
+        .iter()
+        .map(|state| state.as_str().expect("a name").to_owned())
+        .collect()
+}
+
+#[test]
+fn settings() {
+    let schema = schema();
+    for setting in Setting::ALL {
+        assert_eq!(
+            range(&schema, "net", setting.name()),
+            setting.range(),
+            "{}",
+            setting.name()
+        );
+        let (min, max) = setting.range();
+        assert!((min..=max).contains(&setting.default()));
+        assert_eq!(numbers(&schema, "net")[setting.name()], setting.attr());
+        assert_eq!(Settings::default().get(*setting), setting.default());
+    }
 }
 
 #[test]
 fn limits() {
     let schema = schema();
     assert_eq!(range(&schema, "net", "mtu"), abi::MTU_RANGE);
-    assert_eq!(range(&schema, "net", "ageing"), abi::AGEING_RANGE);
-    assert_eq!(range(&schema, "net", "max-macs"), abi::MAX_MACS_RANGE);
-    for (range, default) in [
-        (abi::AGEING_RANGE, abi::AGEING_DEFAULT),
-        (abi::MAX_MACS_RANGE, abi::MAX_MACS_DEFAULT),
-    ] {
-        assert!((range.0..=range.1).contains(&default));
-    }
-    let definition = |name: &str| {
-        list(&schema["definitions"])
-            .iter()
-            .find(|definition| text(definition, "name") == name)
-            .unwrap_or_else(|| panic!("no definition {name}"))
-            .clone()
-    };
-    let constant = |name: &str| definition(name)["value"].as_i64();
+    assert_eq!(range(&schema, "probe", "size"), abi::PROBE_SIZE_RANGE);
+    let constant = |name: &str| definition(&schema, name)["value"].as_i64();
     assert_eq!(constant("id-len"), Some(vnet_core::id::ID_LEN as i64));
     assert_eq!(constant("mac-len"), Some(vnet_core::mac::MAC_LEN as i64));
     assert_eq!(
         constant("ifname-max"),
         Some(vnet_core::id::IFNAME_SIZE as i64 - 1)
     );
-    let states: Vec<_> = list(&definition("varp-state")["entries"])
-        .iter()
-        .map(|state| state.as_str().expect("a name").to_owned())
-        .collect();
-    assert_eq!(states[abi::varp::STATE_LEARNED as usize], "learned");
-    assert_eq!(states[abi::varp::STATE_STATIC as usize], "static");
-    assert_eq!(states.len(), 2);
+    for (name, expected) in [
+        (
+            "varp-state",
+            &[
+                (abi::varp::STATE_LEARNED, "learned"),
+                (abi::varp::STATE_STATIC, "static"),
+                (abi::varp::STATE_PROBING, "probing"),
+                (abi::varp::STATE_ABSENT, "absent"),
+            ][..],
+        ),
+        (
+            "unknown",
+            &[
+                (abi::net::UNKNOWN_HOLD, "hold"),
+                (abi::net::UNKNOWN_FLOOD, "flood"),
+                (abi::net::UNKNOWN_DROP, "drop"),
+            ],
+        ),
+        (
+            "remotes",
+            &[
+                (abi::net::REMOTES_ANY, "any"),
+                (abi::net::REMOTES_LISTED, "listed"),
+            ],
+        ),
+        (
+            "source-port",
+            &[
+                (abi::net::SOURCE_PORT_FIXED, "fixed"),
+                (abi::net::SOURCE_PORT_FLOW, "flow"),
+            ],
+        ),
+        (
+            "flood",
+            &[
+                (abi::host::FLOOD_GROUP, "group"),
+                (abi::host::FLOOD_PEERS, "peers"),
+            ],
+        ),
+    ] {
+        let values = values(&schema, name);
+        assert_eq!(values.len(), expected.len(), "{name}");
+        for (number, value) in expected {
+            assert_eq!(values[*number as usize], *value);
+        }
+    }
 }

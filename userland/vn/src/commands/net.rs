@@ -4,8 +4,8 @@
 
 use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
-use vnet_core::VnetId;
 use vnet_core::abi;
+use vnet_core::{Setting, VnetId};
 use vnet_netlink::{Client, Counters, Link, Links, Net, NetChange, NetConfig};
 
 use super::{Context, counters, remarks, warn};
@@ -75,10 +75,10 @@ pub(crate) struct Change {
     #[arg(long, value_name = "N", value_parser = range(abi::MTU_RANGE))]
     mtu: Option<u32>,
     /// Milliseconds after which a MAC address that was not heard is forgotten
-    #[arg(long, value_name = "MS", value_parser = range(abi::AGEING_RANGE))]
+    #[arg(long, value_name = "MS", value_parser = range(Setting::Ageing.range()))]
     ageing: Option<u32>,
     /// Most MAC addresses that are learned
-    #[arg(long, value_name = "N", value_parser = range(abi::MAX_MACS_RANGE))]
+    #[arg(long, value_name = "N", value_parser = range(Setting::MaxMacs.range()))]
     max_macs: Option<u32>,
 }
 

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! An address that moves to and fro is in two places (a duplicate, or a loop). It is damped: for a while it stays where it is.
+
+use crate::settings::{Setting, Settings};
+use crate::time::Instant;
+
+/// The moves of one address.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Moves {
+    /// The first of those that are counted.
+    since: Instant,
+    count: u32,
+    damped_until: Instant,
+}
+
+/// What is to be done about a move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Move {
+    /// Follow it.
+    Follow,
+    /// Do not follow it, and tell: from now on the address is damped.
+    Damp,
+    /// Do not follow it: the address is damped.
+    Damped,
+}
+
+impl Moves {
+    /// An address that has not moved.
+    pub const fn new() -> Self {
+        Self {
+            since: Instant::from_millis(0),
+            count: 0,
+            damped_until: Instant::from_millis(0),
+        }
+    }
+
+    /// The address was heard elsewhere.
+    pub fn moved(&mut self, now: Instant, settings: &Settings) -> Move {
+        if now < self.damped_until {
+            return Move::Damped;
+        }
+        let limit = settings.get(Setting::MoveLimit);
+        if limit == 0 {
+            return Move::Follow;
+        }
+        if self.count == 0 || now.since(self.since) > u64::from(settings.get(Setting::MoveWindow)) {
+            self.since = now;
+            self.count = 0;
+        }
+        if self.count >= limit {
+            self.count = 0;
+            self.damped_until = now.plus(u64::from(settings.get(Setting::Damp)));
+            return Move::Damp;
+        }
+        self.count = self.count.saturating_add(1);
+        Move::Follow
+    }
+
+    /// Milliseconds for which the address is still damped; 0 if it is not.
+    pub fn damped(&self, now: Instant) -> u32 {
+        now.until(self.damped_until)
+    }
+
+    /// Moves counted in the present window.
+    pub fn count(&self, now: Instant, settings: &Settings) -> u32 {
+        if now.since(self.since) > u64::from(settings.get(Setting::MoveWindow)) {
+            0
+        } else {
+            self.count
+        }
+    }
+}

@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Forwarded packets (VFWD) have no serial numbers. Where several hosts forward between two networks, a packet comes by
+//! several ways; it is used once, by the way it came first.
+
+use core::net::IpAddr;
+use core::ops::DerefMut;
+
+use crate::time::Instant;
+
+/// Milliseconds for which a packet is remembered.
+const WINDOW: u64 = 2_000;
+
+/// A packet, and the way it came.
+#[derive(Clone, Copy, Debug)]
+pub struct Sighting {
+    digest: u64,
+    /// The peer that forwarded it; none if it came from the group.
+    way: Option<IpAddr>,
+    at: Instant,
+    used: bool,
+}
+
+impl Sighting {
+    /// An unused place.
+    pub const UNUSED: Self = Self {
+        digest: 0,
+        way: None,
+        at: Instant::from_millis(0),
+        used: false,
+    };
+
+    fn is(&self, digest: u64, now: Instant) -> bool {
+        self.used && self.digest == digest && now.since(self.at) <= WINDOW
+    }
+}
+
+/// The packets of the last moments, in the storage of the driver, which may hold any number of them.
+#[derive(Debug)]
+pub struct Recent<S> {
+    sightings: S,
+    next: usize,
+}
+
+impl<S: DerefMut<Target = [Sighting]>> Recent<S> {
+    /// Nothing was there yet.
+    pub const fn new(sightings: S) -> Self {
+        Self { sightings, next: 0 }
+    }
+
+    /// Takes note of a packet (see [`digest`]) that came from the group or by a peer. False if the same was there a moment
+    /// ago by another way: it is a duplicate, or has gone in a circle. The same packet by the same way was sent twice.
+    #[must_use]
+    pub fn is_new(&mut self, digest: u64, way: Option<IpAddr>, now: Instant) -> bool {
+        if let Some(known) = self
+            .sightings
+            .iter_mut()
+            .find(|known| known.is(digest, now))
+        {
+            let same = known.way == way;
+            if same {
+                known.at = now;
+            }
+            return same;
+        }
+        if let Some(place) = self.sightings.get_mut(self.next) {
+            *place = Sighting {
+                digest,
+                way,
+                at: now,
+                used: true,
+            };
+        }
+        self.next = self.next.saturating_add(1);
+        if self.next >= self.sightings.len() {
+            self.next = 0;
+        }
+        true
+    }
+}
+
+fn octets(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    }
+}
+
+/// FNV-1a. Nobody gains by collisions: who can make them can send, or suppress, as well without.
+fn hash(seed: u64, bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .fold(seed ^ 0xcbf2_9ce4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        })
+}
+
+/// A number for a message to the group and the host that sent it first.
+pub fn digest(source: IpAddr, message: &[u8]) -> u64 {
+    hash(hash(0, &octets(source)), message)
+}
