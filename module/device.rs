@@ -6,26 +6,33 @@
 //!
 //! Locking: made, changed and removed under RTNL; the data path (see `tx` and `rx`) finds it under RCU.
 
+use core::net::IpAddr;
+
 use kernel::prelude::*;
 use kernel::str::CStr;
+use kernel::sync::Arc;
 use vnet_core::abi::{self, NetCounter};
-use vnet_core::wire::{DATA_HEADER_LEN, OVERHEAD_V4};
-use vnet_core::{Setting, VnetId};
+use vnet_core::wire::DATA_HEADER_LEN;
+use vnet_core::{Mac, Setting, Settings, VnetId};
 
-use crate::fdb::Fdb;
+use crate::fdb::{Fdb, Heard};
+use crate::hosts::{FloodLimits, Listed};
 use crate::namespace::Namespace;
 use crate::netlink;
+use crate::settings::Live;
 use crate::sys::net::Net;
 use crate::sys::netdev::{self, Driver, DriverStatic, NewDevice, OwnDevice};
 use crate::sys::percpu::Counters;
-use crate::sys::rcu::Guard;
+use crate::sys::rcu::{self, Guard};
 use crate::sys::rtnl::{Rtnl, RtnlCell};
 use crate::sys::skb::SkBuff;
+use crate::sys::switchdev::{BridgePort, ListenerStatic};
 use crate::sys::{Refusal, Result};
 use crate::tx;
+use crate::varp::{Event, Varp};
 
-/// Room for the outer IPv4 and UDP headers and our own.
-const HEADROOM: usize = 20 + 8 + DATA_HEADER_LEN;
+/// Room for the outer IPv6 and UDP headers and our own.
+const HEADROOM: usize = 40 + 8 + DATA_HEADER_LEN;
 
 /// A vnet.
 pub(crate) struct Vnet {
@@ -34,7 +41,11 @@ pub(crate) struct Vnet {
     serial: u64,
     namespace: &'static Namespace,
     device: OwnDevice<Vnet>,
+    settings: Arc<Live>,
     fdb: Pin<KBox<Fdb>>,
+    varp: Pin<KBox<Varp>>,
+    listed: Listed,
+    floods: Pin<KBox<FloodLimits>>,
     counters: Counters,
     /// Whether several changes are made that are told of together.
     quiet: RtnlCell<bool>,
@@ -46,10 +57,8 @@ pub(crate) struct Config {
     pub(crate) id: VnetId,
     /// MTU, unless it is to follow from the underlay.
     pub(crate) mtu: Option<u32>,
-    /// Ageing time in milliseconds.
-    pub(crate) ageing: u32,
-    /// Most MAC addresses that are learned.
-    pub(crate) max_macs: u32,
+    /// Everything else that can be set.
+    pub(crate) settings: Settings,
 }
 
 impl Config {
@@ -58,8 +67,7 @@ impl Config {
         Self {
             id,
             mtu: None,
-            ageing: Setting::Ageing.default(),
-            max_macs: Setting::MaxMacs.default(),
+            settings: Settings::default(),
         }
     }
 }
@@ -99,6 +107,7 @@ impl Driver for Vnet {
         if !self.namespace.remove(&self.device, &self.id, rtnl) {
             return;
         }
+        self.varp.end(self);
         self.fdb.end();
         netlink::notify_net(self, abi::cmd::NET_DEL_NTF, rtnl);
         self.namespace.close(rtnl);
@@ -120,6 +129,25 @@ impl Driver for Vnet {
 
     fn registration() -> &'static DriverStatic<Self> {
         &REGISTRATION
+    }
+}
+
+static LISTENER: ListenerStatic<Vnet> = ListenerStatic::new();
+
+impl BridgePort for Vnet {
+    fn bridge_learned(&self, mac: Mac, gone: bool, guard: &Guard) {
+        if !mac.is_valid_source() {
+            return;
+        }
+        if !gone {
+            self.hear_here(mac, guard);
+        } else if self.fdb.gone(mac) {
+            self.varp.disappeared(self, mac);
+        }
+    }
+
+    fn listener() -> &'static ListenerStatic<Self> {
+        &LISTENER
     }
 }
 
@@ -150,6 +178,90 @@ impl Vnet {
     #[inline]
     pub(crate) fn fdb(&self) -> &Fdb {
         &self.fdb
+    }
+
+    /// What it has to ask and to announce.
+    #[inline]
+    pub(crate) fn varp(&self) -> &Varp {
+        &self.varp
+    }
+
+    /// Its settings.
+    #[inline]
+    pub(crate) fn settings(&self) -> &Live {
+        &self.settings
+    }
+
+    /// The hosts that are listed.
+    pub(crate) fn listed(&self) -> &Listed {
+        &self.listed
+    }
+
+    /// Whether the source port of data follows from the inner flow.
+    #[inline]
+    pub(crate) fn flow_port(&self) -> bool {
+        self.settings.get(Setting::SourcePort) == abi::net::SOURCE_PORT_FLOW
+    }
+
+    /// Whether anything is accepted from a host.
+    #[inline]
+    pub(crate) fn accepts(&self, host: IpAddr, guard: &Guard) -> bool {
+        self.settings.get(Setting::Remotes) != abi::net::REMOTES_LISTED
+            || self.listed.contains(host, guard)
+    }
+
+    /// Whether one more frame to a group is accepted from a host.
+    #[inline]
+    pub(crate) fn accepts_flood(&self, host: IpAddr) -> bool {
+        match self.settings.get(Setting::RemoteFloods) {
+            0 => true,
+            rate => self.floods.allow(host, rate),
+        }
+    }
+
+    /// What follows from having heard a MAC address at a host, or here.
+    pub(crate) fn heard(&self, mac: Mac, from: Option<IpAddr>, heard: Heard, guard: &Guard) {
+        if let Some(counter) = heard.counter() {
+            self.count(counter);
+        }
+        match (heard, from) {
+            (Heard::New | Heard::Moved, None) => {
+                self.varp.appeared(self, mac);
+                self.varp.resolved(self, mac, guard);
+            }
+            (Heard::New | Heard::Moved, Some(_)) => {
+                if heard == Heard::Moved {
+                    self.varp.moved_away(mac);
+                }
+                self.varp.resolved(self, mac, guard);
+            }
+            (Heard::Damp, other) => self.varp.tell(Event::Damped { mac, other }),
+            _ => {}
+        }
+    }
+
+    /// Takes new settings over. Sleeps.
+    pub(crate) fn configure(&self, new: &Settings, _rtnl: &mut Rtnl) -> Result {
+        let old = self.settings.now();
+        self.settings.set(new);
+        let changed = |setting| old.get(setting) != new.get(setting);
+        if changed(Setting::Ageing) {
+            self.fdb.settings_changed();
+        }
+        if changed(Setting::HoldNet) || changed(Setting::MaxUnresolved) {
+            self.varp.resize(self);
+        }
+        if changed(Setting::Remotes) && new.listed_only() {
+            self.forget_unlisted()?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was learned from hosts that are not listed. Sleeps.
+    pub(crate) fn forget_unlisted(&self) -> Result {
+        self.fdb
+            .forget_hosts(|host| !self.listed.contains(host, &rcu::read_lock()))?;
+        Ok(())
     }
 
     /// Counts something.
@@ -229,8 +341,11 @@ fn attach(
     config: &Config,
     rtnl: &mut Rtnl,
 ) -> Result<OwnDevice<Vnet>> {
-    let fdb = Fdb::new(namespace.remotes().clone(), config.ageing, config.max_macs);
+    let settings = Arc::new(Live::new(&config.settings), GFP_KERNEL)?;
+    let fdb = Fdb::new(namespace.remotes().clone(), settings.clone());
     let fdb = KBox::pin_init(fdb, GFP_KERNEL)?;
+    let varp = KBox::pin_init(Varp::new(new.device()), GFP_KERNEL)?;
+    let floods = KBox::pin_init(FloodLimits::new(), GFP_KERNEL)?;
     let counters = Counters::new(NetCounter::COUNT)?;
     namespace.open(rtnl)?;
     new.set_mtu(config.mtu.unwrap_or_else(|| namespace.default_mtu(rtnl)));
@@ -239,7 +354,11 @@ fn attach(
         serial: namespace.next_serial(rtnl),
         namespace,
         device: new.device(),
+        settings,
         fdb,
+        varp,
+        listed: Listed::empty(),
+        floods,
         counters,
         quiet: RtnlCell::new(false),
     };
@@ -260,6 +379,3 @@ fn attach(
     }
     Ok(device)
 }
-
-/// Bytes that encapsulation adds to an inner packet.
-pub(crate) const OVERHEAD: u32 = OVERHEAD_V4 as u32;

@@ -9,16 +9,20 @@
 //! table does so under its lock (inside RTNL, outside that of [`Remotes`]), in process context and softirq. An entry is
 //! never edited but for the time it was last seen, and its remote, which is replaced whole.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use core::ops::ControlFlow;
 
 use kernel::prelude::*;
+use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::sync::atomic::{Atomic, Relaxed};
 use kernel::sync::Arc;
-use vnet_core::Mac;
+use vnet_core::abi::NetCounter;
+use vnet_core::varp::{Move, Moves};
+use vnet_core::{Mac, Setting};
 
 use crate::remote::{Remote, Remotes};
-use crate::sys::rcu::{self, Guard, RcuArcCell};
+use crate::settings::Live;
+use crate::sys::rcu::{self, Guard, RcuArc, RcuArcCell};
 use crate::sys::sync::{BhLock, LockKind};
 use crate::sys::table::{ByMac, Item, Table, Walk};
 use crate::sys::work::{Delayed, Task};
@@ -37,6 +41,8 @@ pub(crate) struct Entry {
     state: Atomic<i32>,
     /// When it was last heard, in ticks.
     seen: Atomic<usize>,
+    /// Its moves ([`Moves::to_parts`]). Under the table's lock; listings read them without.
+    moves: [Atomic<u64>; 3],
 }
 
 /// The entry was learned from a frame.
@@ -80,6 +86,23 @@ impl Entry {
         sys::jiffies_to_msecs(self.idle(jiffies()))
     }
 
+    /// Its moves.
+    pub(crate) fn moves(&self) -> Moves {
+        let [since, count, damped] = &self.moves;
+        Moves::from_parts([
+            since.load(Relaxed),
+            count.load(Relaxed),
+            damped.load(Relaxed),
+        ])
+    }
+
+    /// Only under the table's lock.
+    fn set_moves(&self, moves: Moves) {
+        for (place, part) in self.moves.iter().zip(moves.to_parts()) {
+            place.store(part, Relaxed);
+        }
+    }
+
     fn idle(&self, now: usize) -> usize {
         let idle = now.wrapping_sub(self.seen.load(Relaxed));
         // Another CPU may have touched it a tick after `now` was read.
@@ -102,6 +125,25 @@ pub(crate) enum Heard {
     Moved,
     /// It is not known, and there is no room, or no memory.
     Full,
+    /// It is not known, and too many were learned from the host.
+    RemoteFull,
+    /// It has moved too often: from now on it stays where it is for a while.
+    Damp,
+    /// It stays where it is, as it has moved too often.
+    Damped,
+}
+
+impl Heard {
+    /// The counter that it belongs to.
+    pub(crate) fn counter(self) -> Option<NetCounter> {
+        match self {
+            Self::Moved => Some(NetCounter::Moves),
+            Self::Full => Some(NetCounter::TableFull),
+            Self::RemoteFull => Some(NetCounter::RemoteFull),
+            Self::Damp => Some(NetCounter::Damped),
+            Self::Known | Self::New | Self::Damped => None,
+        }
+    }
 }
 
 /// The key of a MAC address.
@@ -152,38 +194,76 @@ struct Entries {
     table: Table<ByMac, Entry>,
     remotes: Arc<Remotes>,
     counts: Counts,
-    /// Ageing time, in milliseconds.
-    ageing: Atomic<u32>,
-    max: Atomic<u32>,
-    /// Held by who changes the table.
+    settings: Arc<Live>,
+    /// Held by who changes the table. How many entries there are for each host.
     #[pin]
-    lock: BhLock<()>,
+    lock: BhLock<Hosts>,
     /// Where a sweep that is under way goes on.
     #[pin]
     sweep: BhLock<Option<Walk<ByMac, Entry>>>,
 }
 
+/// How many MAC addresses are behind each host.
+struct Hosts(RBTree<IpAddr, u32>);
+
+impl Hosts {
+    fn count(&self, host: IpAddr) -> u32 {
+        self.0.get(&host).copied().unwrap_or(0)
+    }
+
+    /// One more. Does not sleep.
+    fn add(&mut self, host: IpAddr) -> Result {
+        if let Some(count) = self.0.get_mut(&host) {
+            *count = count.saturating_add(1);
+            return Ok(());
+        }
+        self.0
+            .insert(RBTreeNode::new(host, 1, GFP_ATOMIC | __GFP_NOWARN)?);
+        Ok(())
+    }
+
+    /// One less.
+    fn remove(&mut self, host: IpAddr) {
+        let gone = match self.0.get_mut(&host) {
+            Some(count) => {
+                *count = count.saturating_sub(1);
+                *count == 0
+            }
+            None => false,
+        };
+        if gone {
+            self.0.remove(&host);
+        }
+    }
+}
+
 impl Entries {
     fn sweep_interval(&self) -> usize {
-        sys::msecs_to_jiffies((self.ageing.load(Relaxed) / 8).min(SWEEP_MAX)).max(1)
+        sys::msecs_to_jiffies((self.settings.get(Setting::Ageing) / 8).min(SWEEP_MAX)).max(1)
     }
 
     fn is_full(&self, remote: bool) -> bool {
-        self.counts.of(remote).load(Relaxed) >= self.max.load(Relaxed)
+        self.counts.of(remote).load(Relaxed) >= self.settings.get(Setting::MaxMacs)
     }
 
-    /// Removes an entry. Under the lock.
-    fn remove(&self, item: &Item<ByMac, Entry>, guard: &Guard) -> bool {
+    /// Removes an entry.
+    fn remove(&self, item: &Item<ByMac, Entry>, hosts: &mut Hosts, guard: &Guard) -> bool {
         let gone = self.table.remove(item, guard);
         if gone {
             item.value().state.store(GONE, Relaxed);
             let old = item.value().remote.replace(None);
-            self.counts.change(old.is_some(), -1);
-            if let Some(old) = old {
-                self.remotes.put(old);
-            }
+            self.left(old, hosts);
         }
         gone
+    }
+
+    /// An entry has left where it was.
+    fn left(&self, old: Option<RcuArc<Remote>>, hosts: &mut Hosts) {
+        self.counts.change(old.is_some(), -1);
+        if let Some(old) = old {
+            hosts.remove(old.address());
+            self.remotes.put(old);
+        }
     }
 
     /// Removes all entries for which this holds, and tells how many. Sleeps.
@@ -198,8 +278,8 @@ impl Entries {
                 }
                 budget -= 1;
                 if wanted(item.value(), guard) {
-                    let _lock = self.lock.lock();
-                    if self.remove(item, guard) {
+                    let mut hosts = self.lock.lock();
+                    if self.remove(item, &mut hosts, guard) {
                         removed = removed.saturating_add(1);
                     }
                 }
@@ -213,64 +293,89 @@ impl Entries {
     }
 
     /// The slow part of learning: inserts or moves. Does not sleep.
-    fn learn(&self, mac: Mac, from: Option<Ipv4Addr>) -> Heard {
+    fn learn(&self, mac: Mac, from: Option<IpAddr>) -> Heard {
         let guard = rcu::read_lock();
-        let _lock = self.lock.lock();
+        let mut hosts = self.lock.lock();
         let now = jiffies();
-        let known = self.table.get(&key(mac), &guard);
-        if let Some(entry) = known.map(Item::value) {
-            let current = entry.remote(&guard).map(Remote::address);
-            if entry.is_static() || current == from {
+        let known = self.table.get(&key(mac), &guard).map(Item::value);
+        let current = known.map(|entry| entry.remote(&guard).map(Remote::address));
+        if let Some(entry) = known {
+            if entry.is_static() || current == Some(from) {
                 entry.touch(now);
                 return Heard::Known;
             }
-            if current.is_some() != from.is_some() && self.is_full(from.is_some()) {
-                return Heard::Full;
-            }
-        } else if self.is_full(from.is_some()) {
+        }
+        let grows = current.is_none_or(|current| current.is_some() != from.is_some());
+        if grows && self.is_full(from.is_some()) {
             return Heard::Full;
         }
-        let remote = match from.map(|address| self.remotes.get(address)).transpose() {
-            Ok(remote) => remote,
-            Err(_) => return Heard::Full,
+        if let Some(host) = from {
+            let most = self.settings.get(Setting::RemoteMacs);
+            if most != 0 && hosts.count(host) >= most {
+                return Heard::RemoteFull;
+            }
+        }
+        if let Some(entry) = known {
+            let mut moves = entry.moves();
+            let verdict = moves.moved(sys::now(), &self.settings.now());
+            entry.set_moves(moves);
+            match verdict {
+                Move::Follow => {}
+                Move::Damp => return Heard::Damp,
+                Move::Damped => return Heard::Damped,
+            }
+        }
+        let Ok(remote) = self.enter(from, &mut hosts) else {
+            return Heard::Full;
         };
-        let is_remote = remote.is_some();
-        if let Some(entry) = known.map(Item::value) {
+        if let Some(entry) = known {
+            self.counts.change(remote.is_some(), 1);
             let old = entry.remote.replace(remote);
             entry.touch(now);
-            self.counts.change(old.is_some(), -1);
-            self.counts.change(is_remote, 1);
-            if let Some(old) = old {
-                self.remotes.put(old);
-            }
+            self.left(old, &mut hosts);
             return Heard::Moved;
         }
-        match self.insert(mac, remote, LEARNED, now) {
+        match self.insert(mac, remote, LEARNED, &mut hosts) {
             Ok(()) => Heard::New,
             Err(_) => Heard::Full,
         }
     }
 
-    /// Inserts an entry, or gives the remote back. Under the lock.
+    /// The remote for one more entry behind a host, which is counted. Does not sleep.
+    fn enter(&self, host: Option<IpAddr>, hosts: &mut Hosts) -> Result<Option<RcuArc<Remote>>> {
+        let Some(host) = host else { return Ok(None) };
+        let remote = self.remotes.get(host)?;
+        match hosts.add(host) {
+            Ok(()) => Ok(Some(remote)),
+            Err(error) => {
+                self.remotes.put(remote);
+                Err(error)
+            }
+        }
+    }
+
+    /// Inserts an entry for a remote from [`Entries::enter`], or gives that back.
     fn insert(
         &self,
         mac: Mac,
-        remote: Option<crate::sys::rcu::RcuArc<Remote>>,
+        remote: Option<RcuArc<Remote>>,
         state: i32,
-        now: usize,
+        hosts: &mut Hosts,
     ) -> Result {
         let spare = remote.clone();
         let is_remote = remote.is_some();
         let entry = Entry {
             remote: RcuArcCell::new(remote),
             state: Atomic::new(state),
-            seen: Atomic::new(now),
+            seen: Atomic::new(jiffies()),
+            moves: core::array::from_fn(|_| Atomic::new(0)),
         };
         let done = self.table.insert(key(mac), entry);
         if done.is_ok() {
             self.counts.change(is_remote, 1);
             drop(spare);
         } else if let Some(spare) = spare {
+            hosts.remove(spare.address());
             self.remotes.put(spare);
         }
         done
@@ -288,7 +393,7 @@ impl Task for Entries {
             },
         };
         let now = jiffies();
-        let ageing = sys::msecs_to_jiffies(self.ageing.load(Relaxed));
+        let ageing = sys::msecs_to_jiffies(self.settings.get(Setting::Ageing));
         let mut budget = SWEEP_BATCH;
         let walked = walk.visit(|item, guard| {
             if budget == 0 {
@@ -297,8 +402,8 @@ impl Task for Entries {
             budget -= 1;
             let entry = item.value();
             if !entry.is_static() && entry.idle(now) > ageing {
-                let _lock = self.lock.lock();
-                self.remove(item, guard);
+                let mut hosts = self.lock.lock();
+                self.remove(item, &mut hosts, guard);
             }
             ControlFlow::Continue(())
         });
@@ -321,8 +426,8 @@ impl PinnedDrop for Entries {
 }
 
 impl Fdb {
-    /// An empty table. Times in milliseconds.
-    pub(crate) fn new(remotes: Arc<Remotes>, ageing: u32, max: u32) -> impl PinInit<Self, Error> {
+    /// An empty table.
+    pub(crate) fn new(remotes: Arc<Remotes>, settings: Arc<Live>) -> impl PinInit<Self, Error> {
         let entries = try_pin_init!(Entries {
             table: Table::new()?,
             remotes,
@@ -330,9 +435,8 @@ impl Fdb {
                 remote: Atomic::new(0),
                 local: Atomic::new(0),
             },
-            ageing: Atomic::new(ageing),
-            max: Atomic::new(max),
-            lock <- BhLock::new((), LockKind::Fdb),
+            settings,
+            lock <- BhLock::new(Hosts(RBTree::new()), LockKind::Fdb),
             sweep <- BhLock::new(None, LockKind::Sweep),
         }? Error);
         try_pin_init!(Self {
@@ -357,7 +461,7 @@ impl Fdb {
 
     /// Takes note that a frame from a MAC address came from a host, or from here.
     #[inline]
-    pub(crate) fn hear(&self, mac: Mac, from: Option<Ipv4Addr>, guard: &Guard) -> Heard {
+    pub(crate) fn hear(&self, mac: Mac, from: Option<IpAddr>, guard: &Guard) -> Heard {
         let entries = self.entries();
         match entries.table.get(&key(mac), guard).map(Item::value) {
             Some(entry) if entry.is_static() => return Heard::Known,
@@ -370,6 +474,9 @@ impl Fdb {
                 }
                 if current.is_some() != from.is_some() && entries.is_full(from.is_some()) {
                     return Heard::Full;
+                }
+                if entry.moves().damped(sys::now()) > 0 {
+                    return Heard::Damped;
                 }
             }
             // Seen without the lock, so that a flood of new addresses does not fight for it.
@@ -388,10 +495,10 @@ impl Fdb {
     /// # Errors
     ///
     /// ENOSPC if the table is full. What there was is then as it was.
-    pub(crate) fn set_static(&self, mac: Mac, address: Ipv4Addr) -> Result<bool> {
+    pub(crate) fn set_static(&self, mac: Mac, address: IpAddr) -> Result<bool> {
         let entries = self.entries();
         let guard = rcu::read_lock();
-        let _lock = entries.lock.lock();
+        let mut hosts = entries.lock.lock();
         let known = entries.table.get(&key(mac), &guard).map(Item::value);
         let current = known.and_then(|entry| entry.remote(&guard).map(Remote::address));
         if known.is_some_and(Entry::is_static) && current == Some(address) {
@@ -400,30 +507,81 @@ impl Fdb {
         if current.is_none() && entries.is_full(true) {
             return Err(ENOSPC);
         }
-        let remote = entries.remotes.get(address)?;
+        let remote = entries.enter(Some(address), &mut hosts)?;
         let Some(entry) = known else {
-            entries.insert(mac, Some(remote), STATIC, jiffies())?;
+            entries.insert(mac, remote, STATIC, &mut hosts)?;
             return Ok(true);
         };
-        let old = entry.remote.replace(Some(remote));
-        entry.state.store(STATIC, Relaxed);
-        entries.counts.change(old.is_some(), -1);
         entries.counts.change(true, 1);
-        if let Some(old) = old {
-            entries.remotes.put(old);
-        }
+        let old = entry.remote.replace(remote);
+        entry.state.store(STATIC, Relaxed);
+        entries.left(old, &mut hosts);
         Ok(true)
     }
 
     /// Removes what is known of a remote MAC address; false if there is nothing.
     pub(crate) fn remove(&self, mac: Mac) -> bool {
+        self.remove_one(mac, |entry, guard| entry.remote(guard).is_some())
+    }
+
+    /// A host has said that it does not have a MAC address: removes what was learned of it, if it was behind that host.
+    pub(crate) fn withdrawn(&self, mac: Mac, host: IpAddr) -> bool {
+        self.remove_one(mac, |entry, guard| {
+            !entry.is_static() && entry.remote(guard).map(Remote::address) == Some(host)
+        })
+    }
+
+    /// Removes a MAC address that was learned here. False if it was not.
+    pub(crate) fn gone(&self, mac: Mac) -> bool {
+        self.remove_one(mac, |entry, guard| entry.remote(guard).is_none())
+    }
+
+    fn remove_one(&self, mac: Mac, wanted: impl FnOnce(&Entry, &Guard) -> bool) -> bool {
         let entries = self.entries();
         let guard = rcu::read_lock();
-        let _lock = entries.lock.lock();
+        let mut hosts = entries.lock.lock();
         match entries.table.get(&key(mac), &guard) {
-            Some(item) if item.value().remote(&guard).is_some() => entries.remove(item, &guard),
+            Some(item) if wanted(item.value(), &guard) => entries.remove(item, &mut hosts, &guard),
             _ => false,
         }
+    }
+
+    /// Whether no more remote addresses can be learned.
+    pub(crate) fn is_full(&self) -> bool {
+        self.entries().is_full(true)
+    }
+
+    /// What is known of a MAC address.
+    #[inline]
+    pub(crate) fn get<'g>(&'g self, mac: Mac, guard: &'g Guard) -> Option<&'g Entry> {
+        let item = self.entries().table.get(&key(mac), guard)?;
+        (!item.value().is_gone()).then_some(item.value())
+    }
+
+    /// How many MAC addresses are behind each host that comes after one, in order: as many as there is room for.
+    pub(crate) fn hosts(&self, after: Option<IpAddr>, into: &mut KVec<(IpAddr, u32)>) {
+        let hosts = self.entries().lock.lock();
+        for (host, count) in &hosts.0 {
+            if after.is_some_and(|after| *host <= after) {
+                continue;
+            }
+            if into.push_within_capacity((*host, *count)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// How many MAC addresses are behind a host.
+    pub(crate) fn macs_of(&self, host: IpAddr) -> u32 {
+        self.entries().lock.lock().count(host)
+    }
+
+    /// Removes what was learned from hosts for which this holds. Sleeps.
+    pub(crate) fn forget_hosts(&self, unwanted: impl Fn(IpAddr) -> bool) -> Result<u32> {
+        self.entries().remove_if(|entry, guard| {
+            let host = entry.remote(guard).map(Remote::address);
+            !entry.is_static() && host.is_some_and(&unwanted)
+        })
     }
 
     /// Removes all remote entries that were learned, and tells how many. Sleeps.
@@ -451,24 +609,8 @@ impl Fdb {
         (counts.remote.load(Relaxed), counts.local.load(Relaxed))
     }
 
-    /// Ageing time in milliseconds.
-    pub(crate) fn ageing(&self) -> u32 {
-        self.entries().ageing.load(Relaxed)
-    }
-
-    /// Sets the ageing time in milliseconds; a sweep is due at once.
-    pub(crate) fn set_ageing(&self, ageing: u32) {
-        self.entries().ageing.store(ageing, Relaxed);
+    /// Settings that it looks at have changed: a sweep is due at once.
+    pub(crate) fn settings_changed(&self) {
         self.ageing.requeue(1);
-    }
-
-    /// Most MAC addresses that are learned, remote and local apart.
-    pub(crate) fn max(&self) -> u32 {
-        self.entries().max.load(Relaxed)
-    }
-
-    /// Sets the limit. What is there already stays.
-    pub(crate) fn set_max(&self, max: u32) {
-        self.entries().max.store(max, Relaxed);
     }
 }

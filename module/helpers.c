@@ -14,11 +14,15 @@
 #include <net/genetlink.h>
 #include <net/gro.h>
 #include <net/gro_cells.h>
+#include <net/gso.h>
 #include <net/inet_ecn.h>
 #include <net/ip_tunnels.h>
 #include <net/netns/generic.h>
 #include <net/route.h>
 #include <net/rtnetlink.h>
+#include <net/switchdev.h>
+#include <net/addrconf.h>
+#include <net/ip6_route.h>
 #include <net/udp_tunnel.h>
 
 #include "helpers.h"
@@ -141,6 +145,21 @@ void vnet_remotes_lock_init(spinlock_t *lock)
 	spin_lock_init(lock);
 }
 
+void vnet_varp_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void vnet_floods_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void vnet_recent_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
 void vnet_spin_lock_bh(spinlock_t *lock)
 {
 	spin_lock_bh(lock);
@@ -169,6 +188,26 @@ void vnet_delayed_work_requeue(struct delayed_work *work, unsigned long delay)
 void vnet_cond_resched(void)
 {
 	cond_resched();
+}
+
+u64 vnet_now_ms(void)
+{
+	return ktime_to_ms(ktime_get_coarse());
+}
+
+void vnet_bh_disable(void)
+{
+	local_bh_disable();
+}
+
+void vnet_bh_enable(void)
+{
+	local_bh_enable();
+}
+
+bool vnet_has_ipv6(void)
+{
+	return IS_ENABLED(CONFIG_IPV6) && ipv6_mod_enabled();
 }
 
 unsigned int vnet_jiffies_to_msecs(unsigned long ticks)
@@ -282,6 +321,90 @@ struct sk_buff *vnet_skb_clone(struct sk_buff *skb)
 	return skb_clone(skb, GFP_ATOMIC);
 }
 
+/* Makes a packet one that can wait: it must not keep what it came from, nor refer to what lives only until then. */
+void vnet_skb_keep(struct sk_buff *skb)
+{
+	skb_orphan(skb);
+	nf_reset_ct(skb);
+	skb_dst_force(skb);
+}
+
+bool vnet_skb_is_gso(const struct sk_buff *skb)
+{
+	return skb_is_gso(skb);
+}
+
+/* The segments of a packet that is to be sent, as a list, or NULL; the packet itself stays. */
+struct sk_buff *vnet_skb_segments(struct sk_buff *skb)
+{
+	struct sk_buff *list = skb_gso_segment(skb, 0);
+
+	return IS_ERR(list) ? NULL : list;
+}
+
+/* Takes a packet off the list that it is the first of, and returns what is left. */
+struct sk_buff *vnet_skb_next(struct sk_buff *skb)
+{
+	struct sk_buff *next = skb->next;
+
+	skb_mark_not_on_list(skb);
+	return next;
+}
+
+int vnet_skb_checksum_help(struct sk_buff *skb)
+{
+	return skb->ip_summed == CHECKSUM_PARTIAL ? skb_checksum_help(skb) : 0;
+}
+
+int vnet_skb_trim(struct sk_buff *skb, unsigned int len)
+{
+	return pskb_trim_rcsum(skb, len);
+}
+
+/* A packet of so many zero bytes, with room in front for what a UDP tunnel puts there. */
+struct sk_buff *vnet_skb_message(unsigned int len)
+{
+	unsigned int room = LL_MAX_HEADER + sizeof(struct ipv6hdr) + sizeof(struct udphdr);
+	struct sk_buff *skb = alloc_skb(room + len, GFP_ATOMIC | __GFP_NOWARN);
+
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, room);
+	skb_put_zero(skb, len);
+	/* The headers in front of an inner packet would be counted from there. */
+	skb_reset_inner_network_header(skb);
+	return skb;
+}
+
+/* The source port for the flow of an inner frame, out of those that the namespace uses for its own. */
+__be16 vnet_skb_flow_port(struct net *net, struct sk_buff *skb)
+{
+	return udp_flow_src_port(net, skb, 0, 0, true);
+}
+
+/* TTL or hop limit, and DSCP and congestion marks, of an inner packet whose network header is set and linear; 0 if not IP. */
+u8 vnet_skb_inner_ttl(const struct sk_buff *skb)
+{
+	switch (skb_protocol((struct sk_buff *)skb, true)) {
+	case htons(ETH_P_IP):
+		return ip_hdr(skb)->ttl;
+	case htons(ETH_P_IPV6):
+		return ipv6_hdr(skb)->hop_limit;
+	}
+	return 0;
+}
+
+u8 vnet_skb_inner_dsfield(const struct sk_buff *skb)
+{
+	switch (skb_protocol((struct sk_buff *)skb, true)) {
+	case htons(ETH_P_IP):
+		return ip_hdr(skb)->tos;
+	case htons(ETH_P_IPV6):
+		return ipv6_get_dsfield(ipv6_hdr(skb));
+	}
+	return 0;
+}
+
 /*
  * RFC 6040, on the way out of the tunnel. The inner network header must be set and in the linear part. A positive number
  * if the marks contradict, a negative one without memory: a mark is written into a head that nobody shares.
@@ -323,12 +446,12 @@ u8 vnet_skb_ecn_encapsulate(struct sk_buff *skb, u8 tos)
  * Makes room for len bytes of ours and the outer headers in front of an inner frame, and keeps its segments whole. On
  * error the packet is as it was or has a larger head.
  */
-int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len)
+int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len, unsigned int ip_len)
 {
 	bool double_encap = false;
 	int err;
 
-	err = skb_cow_head(skb, LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len + sizeof(struct iphdr) +
+	err = skb_cow_head(skb, LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len + ip_len +
 				sizeof(struct udphdr) + len);
 	if (unlikely(err))
 		return err;
@@ -341,6 +464,55 @@ int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned
 	if (!double_encap)
 		skb_set_inner_protocol(skb, htons(ETH_P_TEB));
 	return 0;
+}
+
+/* Bridges. */
+
+int vnet_switchdev_register(struct notifier_block *nb)
+{
+	return register_switchdev_notifier(nb);
+}
+
+void vnet_switchdev_unregister(struct notifier_block *nb)
+{
+	unregister_switchdev_notifier(nb);
+}
+
+/* False if the event is not that a bridge has learned a MAC address behind one of its ports, or forgotten it. Under RCU. */
+bool vnet_switchdev_info(unsigned long event, void *ptr, struct vnet_bridge_mac *mac)
+{
+	struct switchdev_notifier_fdb_info *info = ptr;
+
+	if (event != SWITCHDEV_FDB_ADD_TO_DEVICE && event != SWITCHDEV_FDB_DEL_TO_DEVICE)
+		return false;
+	mac->port = info->info.dev;
+	mac->bridge = netdev_master_upper_dev_get_rcu(info->info.dev);
+	if (!mac->bridge || info->is_local)
+		return false;
+	mac->gone = event == SWITCHDEV_FDB_DEL_TO_DEVICE;
+	ether_addr_copy(mac->addr, info->addr);
+	return true;
+}
+
+struct vnet_lower_walk {
+	int (*fn)(struct net_device *dev, void *data);
+	void *data;
+};
+
+static int vnet_lower(struct net_device *dev, struct netdev_nested_priv *priv)
+{
+	struct vnet_lower_walk *walk = priv->data;
+
+	return walk->fn(dev, walk->data);
+}
+
+/* Under RCU. */
+int vnet_for_each_lower(struct net_device *dev, int (*fn)(struct net_device *dev, void *data), void *data)
+{
+	struct vnet_lower_walk walk = { .fn = fn, .data = data };
+	struct netdev_nested_priv priv = { .data = &walk };
+
+	return netdev_walk_all_lower_dev_rcu(dev, vnet_lower, &priv);
 }
 
 bool vnet_is_bridge_port(const struct net_device *dev)
@@ -363,9 +535,9 @@ void vnet_dstats_tx_dropped(struct net_device *dev)
 	dev_dstats_tx_dropped(dev);
 }
 
-void vnet_dst_release(struct rtable *rt)
+void vnet_dst_release(struct dst_entry *dst)
 {
-	ip_rt_put(rt);
+	dst_release(dst);
 }
 
 int vnet_dst_cache_init(struct dst_cache *cache)
@@ -378,29 +550,141 @@ void vnet_dst_cache_reset(struct dst_cache *cache)
 	dst_cache_reset(cache);
 }
 
-struct net_device *vnet_rt_dev(const struct rtable *rt)
+struct net_device *vnet_dst_dev(const struct dst_entry *dst)
 {
-	return dst_dev(&rt->dst);
+	return dst_dev(dst);
 }
 
-/* The device that a route leads to, for who does not send a packet. */
-int vnet_route_egress(struct net *net, __be32 daddr, int oif, int *ifindex, unsigned int *mtu)
+u32 vnet_dst_mtu(const struct dst_entry *dst)
+{
+	return dst_mtu(dst);
+}
+
+/* A route for who sends nothing on behalf of a device, with the source address that goes with it; or an error. */
+struct dst_entry *vnet_route4(struct net *net, __be32 daddr, int oif, __be32 *saddr)
 {
 	struct flowi4 fl4 = {
 		.daddr = daddr,
 		.flowi4_oif = oif,
 		.flowi4_proto = IPPROTO_UDP,
 	};
-	struct rtable *rt;
+	struct rtable *rt = ip_route_output_key(net, &fl4);
 
-	rt = ip_route_output_key(net, &fl4);
 	if (IS_ERR(rt))
-		return PTR_ERR(rt);
-	*ifindex = dst_dev(&rt->dst)->ifindex;
-	*mtu = READ_ONCE(dst_dev(&rt->dst)->mtu);
-	ip_rt_put(rt);
-	return 0;
+		return ERR_CAST(rt);
+	*saddr = fl4.saddr;
+	return &rt->dst;
 }
+
+#if IS_ENABLED(CONFIG_IPV6)
+
+struct dst_entry *vnet_route6(struct net *net, struct sock *sk, const struct in6_addr *daddr, int oif, struct in6_addr *saddr)
+{
+	struct flowi6 fl6 = {
+		.daddr = *daddr,
+		.flowi6_oif = oif,
+		.flowi6_proto = IPPROTO_UDP,
+	};
+	struct dst_entry *dst;
+
+	/* Without IPv6 there are no tables to look into. */
+	if (!ipv6_mod_enabled())
+		return ERR_PTR(-EAFNOSUPPORT);
+	dst = ip6_dst_lookup_flow(net, sk, &fl6, NULL);
+	if (!IS_ERR(dst))
+		*saddr = fl6.saddr;
+	return dst;
+}
+
+struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev, struct net *net, struct sock *sk, int oif,
+				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 sport, __be16 dport,
+				     struct dst_cache *cache)
+{
+	struct ip_tunnel_key key = {
+		.u.ipv6.dst = *daddr,
+	};
+
+	return udp_tunnel6_dst_lookup(skb, dev, net, sk, oif, saddr, &key, sport, dport, 0, cache);
+}
+
+bool vnet_is_local6(struct net *net, const struct in6_addr *addr)
+{
+	return ipv6_mod_enabled() && ipv6_chk_addr(net, addr, NULL, 0);
+}
+
+int vnet_udp_sock_create6(struct net *net, struct udp_port_cfg *cfg, struct socket **sock)
+{
+	return udp_sock_create6(net, cfg, sock);
+}
+
+int vnet_join_group6(struct sock *sk, const struct in6_addr *group, int ifindex)
+{
+	int err;
+
+	lock_sock(sk);
+	err = ipv6_sock_mc_join(sk, ifindex, group);
+	release_sock(sk);
+	return err;
+}
+
+void vnet_leave_group6(struct sock *sk, const struct in6_addr *group, int ifindex)
+{
+	lock_sock(sk);
+	ipv6_sock_mc_drop(sk, ifindex, group);
+	release_sock(sk);
+}
+
+/* What iptunnel_xmit() does for IPv4 before it sends, and whether the packet may be sent in fragments. */
+void vnet_tunnel_xmit6(struct dst_entry *dst, struct sock *sk, struct sk_buff *skb, const struct in6_addr *saddr,
+		       const struct in6_addr *daddr, u8 tos, u8 ttl, __be16 sport, __be16 dport, bool xnet, bool fragment)
+{
+	skb_scrub_packet(skb, xnet);
+	skb_clear_hash_if_not_l4(skb);
+	skb->ignore_df = fragment;
+	udp_tunnel6_xmit_skb(dst, sk, skb, skb->dev, saddr, daddr, tos, ttl, 0, sport, dport, false, 0);
+}
+
+#else
+
+struct dst_entry *vnet_route6(struct net *net, struct sock *sk, const struct in6_addr *daddr, int oif, struct in6_addr *saddr)
+{
+	return ERR_PTR(-EAFNOSUPPORT);
+}
+
+struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev, struct net *net, struct sock *sk, int oif,
+				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 sport, __be16 dport,
+				     struct dst_cache *cache)
+{
+	return ERR_PTR(-EAFNOSUPPORT);
+}
+
+bool vnet_is_local6(struct net *net, const struct in6_addr *addr)
+{
+	return false;
+}
+
+int vnet_udp_sock_create6(struct net *net, struct udp_port_cfg *cfg, struct socket **sock)
+{
+	return -EAFNOSUPPORT;
+}
+
+int vnet_join_group6(struct sock *sk, const struct in6_addr *group, int ifindex)
+{
+	return -EAFNOSUPPORT;
+}
+
+void vnet_leave_group6(struct sock *sk, const struct in6_addr *group, int ifindex)
+{
+}
+
+void vnet_tunnel_xmit6(struct dst_entry *dst, struct sock *sk, struct sk_buff *skb, const struct in6_addr *saddr,
+		       const struct in6_addr *daddr, u8 tos, u8 ttl, __be16 sport, __be16 dport, bool xnet, bool fragment)
+{
+	dst_release(dst);
+	kfree_skb(skb);
+}
+
+#endif
 
 /* Generic receive offload. */
 
@@ -467,9 +751,9 @@ void vnet_udp_tunnel_sock_release(struct socket *sock)
 }
 
 /* A socket for a group membership: bound to nothing. */
-int vnet_group_sock_create(struct net *net, struct socket **sock)
+int vnet_group_sock_create(struct net *net, int family, struct socket **sock)
 {
-	return sock_create_kern(net, AF_INET, SOCK_DGRAM, IPPROTO_UDP, sock);
+	return sock_create_kern(net, family, SOCK_DGRAM, IPPROTO_UDP, sock);
 }
 
 int vnet_join_group(struct sock *sk, __be32 group, int ifindex)
@@ -580,9 +864,9 @@ int vnet_genlmsg_unicast(struct net *net, struct sk_buff *skb, u32 portid)
 	return genlmsg_unicast(net, skb, portid);
 }
 
-int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct sk_buff *skb, u32 portid)
+int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct sk_buff *skb, u32 portid, unsigned int group)
 {
-	return genlmsg_multicast_netns(family, net, skb, portid, 0, GFP_KERNEL);
+	return genlmsg_multicast_netns(family, net, skb, portid, group, GFP_KERNEL);
 }
 
 struct nlattr *vnet_nest_start(struct sk_buff *skb, int type)

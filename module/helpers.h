@@ -12,10 +12,13 @@
 struct delayed_work;
 struct dst_cache;
 struct dst_entry;
+struct in6_addr;
+struct udp_port_cfg;
 struct genl_family;
 struct module;
 struct net;
 struct net_device;
+struct notifier_block;
 struct netlink_callback;
 struct nlattr;
 struct rtable;
@@ -33,6 +36,14 @@ struct vnet_mac_node {
 struct vnet_id_node {
 	struct rhash_head node;
 	u8 key[16];
+};
+
+/* What a bridge has learned or forgotten. */
+struct vnet_bridge_mac {
+	u8 addr[6];
+	bool gone;
+	struct net_device *port;
+	struct net_device *bridge;
 };
 
 struct module *vnet_this_module(void);
@@ -53,12 +64,19 @@ int vnet_id_table_remove(struct rhashtable *ht, struct vnet_id_node *node);
 void vnet_fdb_lock_init(spinlock_t *lock);
 void vnet_sweep_lock_init(spinlock_t *lock);
 void vnet_remotes_lock_init(spinlock_t *lock);
+void vnet_varp_lock_init(spinlock_t *lock);
+void vnet_floods_lock_init(spinlock_t *lock);
+void vnet_recent_lock_init(spinlock_t *lock);
 void vnet_spin_lock_bh(spinlock_t *lock);
 void vnet_spin_unlock_bh(spinlock_t *lock);
 void vnet_delayed_work_init(struct delayed_work *work, void (*func)(struct work_struct *));
 void vnet_delayed_work_queue(struct delayed_work *work, unsigned long delay);
 void vnet_delayed_work_requeue(struct delayed_work *work, unsigned long delay);
 void vnet_cond_resched(void);
+u64 vnet_now_ms(void);
+void vnet_bh_disable(void);
+void vnet_bh_enable(void);
+bool vnet_has_ipv6(void);
 unsigned int vnet_jiffies_to_msecs(unsigned long ticks);
 
 u64 __percpu *vnet_counters_alloc(unsigned int count);
@@ -79,18 +97,38 @@ void vnet_skb_set_protocol(struct sk_buff *skb, __be16 protocol);
 int vnet_skb_network_offset(const struct sk_buff *skb);
 void vnet_skb_drop(struct sk_buff *skb);
 struct sk_buff *vnet_skb_clone(struct sk_buff *skb);
+void vnet_skb_keep(struct sk_buff *skb);
+struct sk_buff *vnet_skb_segments(struct sk_buff *skb);
+struct sk_buff *vnet_skb_next(struct sk_buff *skb);
+bool vnet_skb_is_gso(const struct sk_buff *skb);
+int vnet_skb_checksum_help(struct sk_buff *skb);
+int vnet_skb_trim(struct sk_buff *skb, unsigned int len);
+struct sk_buff *vnet_skb_message(unsigned int len);
+__be16 vnet_skb_flow_port(struct net *net, struct sk_buff *skb);
+u8 vnet_skb_inner_ttl(const struct sk_buff *skb);
+u8 vnet_skb_inner_dsfield(const struct sk_buff *skb);
 int vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer);
 u8 vnet_skb_ecn_encapsulate(struct sk_buff *skb, u8 tos);
-int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len);
+int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len, unsigned int ip_len);
+int vnet_switchdev_register(struct notifier_block *nb);
+void vnet_switchdev_unregister(struct notifier_block *nb);
+bool vnet_switchdev_info(unsigned long event, void *info, struct vnet_bridge_mac *mac);
+int vnet_for_each_lower(struct net_device *dev, int (*fn)(struct net_device *dev, void *data), void *data);
 bool vnet_is_bridge_port(const struct net_device *dev);
 void vnet_dstats_rx_add(struct net_device *dev, unsigned int len);
 void vnet_dstats_rx_dropped(struct net_device *dev);
 void vnet_dstats_tx_dropped(struct net_device *dev);
-void vnet_dst_release(struct rtable *rt);
+void vnet_dst_release(struct dst_entry *dst);
 int vnet_dst_cache_init(struct dst_cache *cache);
 void vnet_dst_cache_reset(struct dst_cache *cache);
-struct net_device *vnet_rt_dev(const struct rtable *rt);
-int vnet_route_egress(struct net *net, __be32 daddr, int oif, int *ifindex, unsigned int *mtu);
+struct net_device *vnet_dst_dev(const struct dst_entry *dst);
+u32 vnet_dst_mtu(const struct dst_entry *dst);
+struct dst_entry *vnet_route4(struct net *net, __be32 daddr, int oif, __be32 *saddr);
+struct dst_entry *vnet_route6(struct net *net, struct sock *sk, const struct in6_addr *daddr, int oif, struct in6_addr *saddr);
+struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev, struct net *net, struct sock *sk, int oif,
+				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 sport, __be16 dport,
+				     struct dst_cache *cache);
+bool vnet_is_local6(struct net *net, const struct in6_addr *addr);
 
 unsigned int vnet_gro_offset(struct sk_buff *skb);
 void *vnet_gro_header(struct sk_buff *skb, unsigned int hlen, unsigned int offset);
@@ -103,9 +141,14 @@ void vnet_gro_clear_same_flow(struct sk_buff *skb);
 void *vnet_sk_user_data(struct sock *sk);
 void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg);
 void vnet_udp_tunnel_sock_release(struct socket *sock);
-int vnet_group_sock_create(struct net *net, struct socket **sock);
+int vnet_group_sock_create(struct net *net, int family, struct socket **sock);
 int vnet_join_group(struct sock *sk, __be32 group, int ifindex);
 void vnet_leave_group(struct sock *sk, __be32 group, int ifindex);
+int vnet_udp_sock_create6(struct net *net, struct udp_port_cfg *cfg, struct socket **sock);
+int vnet_join_group6(struct sock *sk, const struct in6_addr *group, int ifindex);
+void vnet_leave_group6(struct sock *sk, const struct in6_addr *group, int ifindex);
+void vnet_tunnel_xmit6(struct dst_entry *dst, struct sock *sk, struct sk_buff *skb, const struct in6_addr *saddr,
+		       const struct in6_addr *daddr, u8 tos, u8 ttl, __be16 sport, __be16 dport, bool xnet, bool fragment);
 
 void *vnet_net_generic(const struct net *net, unsigned int id);
 int vnet_peernet2id_alloc(struct net *net, struct net *peer);
@@ -120,7 +163,7 @@ void vnet_genlmsg_end(struct sk_buff *skb, void *header);
 void vnet_genlmsg_cancel(struct sk_buff *skb, void *header);
 void vnet_nlmsg_free(struct sk_buff *skb);
 int vnet_genlmsg_unicast(struct net *net, struct sk_buff *skb, u32 portid);
-int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct sk_buff *skb, u32 portid);
+int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct sk_buff *skb, u32 portid, unsigned int group);
 struct nlattr *vnet_nest_start(struct sk_buff *skb, int type);
 void vnet_nest_end(struct sk_buff *skb, struct nlattr *start);
 u32 vnet_netlink_cb_portid(struct sk_buff *skb);

@@ -5,12 +5,13 @@
 //! Locking: settings and the list of vnets are under RTNL. The data path reads the table of vnets and the [`Underlay`]
 //! under RCU; an underlay is never changed but replaced whole. Lock order: RTNL, then the locks of `fdb` and `remote`.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use vnet_core::abi::{self, HostCounter};
-use vnet_core::wire::OVERHEAD_V4;
+use vnet_core::varp::{Recent, Sighting};
+use vnet_core::wire::{OVERHEAD_V4, OVERHEAD_V6};
 use vnet_core::VnetId;
 
 use crate::device::Vnet;
@@ -22,13 +23,40 @@ use crate::sys::percpu::Counters;
 use crate::sys::rcu::{self, Guard, RcuArc, RcuBoxCell};
 use crate::sys::route;
 use crate::sys::rtnl::{self, Rtnl, RtnlCell};
+use crate::sys::sync::{BhLock, LockKind};
 use crate::sys::table::{ById, Table};
-use crate::sys::udp::{Membership, UdpSocket};
+use crate::sys::udp::{IpFamily, Membership, UdpSocket};
 use crate::sys::work::{Delayed, Task};
 use crate::sys::{self, errno, params, Refusal, Result};
 
 /// MTU that is assumed of an underlay of which nothing is known.
 const MTU_ASSUMED: u32 = 1500;
+
+/// Where floods go.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flood {
+    /// To the group, and wrapped (VFWD) to each peer.
+    Group,
+    /// Straight to each peer.
+    Peers,
+}
+
+impl Flood {
+    /// Its number in the ABI.
+    pub(crate) fn number(self) -> u32 {
+        match self {
+            Self::Group => abi::host::FLOOD_GROUP,
+            Self::Peers => abi::host::FLOOD_PEERS,
+        }
+    }
+
+    /// The one with a number.
+    pub(crate) fn from_number(number: u32) -> Option<Self> {
+        [Self::Group, Self::Peers]
+            .into_iter()
+            .find(|flood| flood.number() == number)
+    }
+}
 
 /// What an administrator sets for a namespace.
 #[derive(PartialEq)]
@@ -36,13 +64,17 @@ pub(crate) struct Settings {
     /// UDP port, source and destination.
     pub(crate) port: u16,
     /// Group that frames are flooded to.
-    pub(crate) group: Option<Ipv4Addr>,
+    pub(crate) group: Option<IpAddr>,
     /// Index of the underlay device; 0 leaves it to the routing table.
     pub(crate) device: u32,
-    /// Time to live of what is sent.
+    /// Time to live of what is sent, or 0 for that of the inner packet.
     pub(crate) ttl: u8,
-    /// Hosts that frames are flooded to beside the group, in the order they were added.
-    pub(crate) peers: KVec<Ipv4Addr>,
+    /// DSCP of what is sent, or [`abi::DSCP_INHERIT`].
+    pub(crate) dscp: u8,
+    /// Where floods go.
+    pub(crate) flood: Flood,
+    /// Hosts that floods are sent to, in the order they were added.
+    pub(crate) peers: KVec<IpAddr>,
 }
 
 impl Settings {
@@ -53,6 +85,8 @@ impl Settings {
             group: parse_group(params::group())?,
             device: 0,
             ttl: params::ttl(),
+            dscp: 0,
+            flood: Flood::Group,
             peers: KVec::new(),
         })
     }
@@ -66,12 +100,12 @@ impl Settings {
 }
 
 /// The group of a module parameter.
-fn parse_group(text: &[u8]) -> Result<Option<Ipv4Addr>, Error> {
+fn parse_group(text: &[u8]) -> Result<Option<IpAddr>, Error> {
     let text = core::str::from_utf8(text).map_err(|_| EINVAL)?;
     if text == "none" {
         return Ok(None);
     }
-    match text.parse::<Ipv4Addr>() {
+    match text.parse::<IpAddr>() {
         Ok(group) if group.is_multicast() => Ok(Some(group)),
         _ => Err(EINVAL),
     }
@@ -80,47 +114,84 @@ fn parse_group(text: &[u8]) -> Result<Option<Ipv4Addr>, Error> {
 /// Refuses parameters that no namespace could use; words for the log.
 pub(crate) fn check_params() -> core::result::Result<(), &'static str> {
     if parse_group(params::group()).is_err() {
-        return Err("varp_mcaddr is neither an IPv4 multicast address nor none");
+        return Err("varp_mcaddr is neither a multicast address nor none");
     }
     if params::port() == 0 {
         return Err("varp_port is 0");
     }
-    if params::ttl() == 0 {
-        return Err("varp_ttl is 0");
-    }
     Ok(())
 }
+
+/// The forwarded packets of the last moments.
+pub(crate) type RecentPackets = BhLock<Recent<KVec<Sighting>>>;
+
+/// How many of them are remembered.
+const RECENT: usize = 512;
 
 /// What the data path needs to know of the network below, while there are vnets.
 pub(crate) struct Underlay {
     socket: Arc<UdpSocket>,
+    /// None if the kernel has no IPv6.
+    socket6: Option<Arc<UdpSocket>>,
     /// UDP port, source and destination.
     pub(crate) port: u16,
     /// Index of the device that everything must leave through, or 0.
     pub(crate) device: u32,
-    /// Time to live of what is sent.
+    /// Time to live of what is sent, or 0 for that of the inner packet.
     pub(crate) ttl: u8,
+    /// DSCP of what is sent, or [`abi::DSCP_INHERIT`].
+    pub(crate) dscp: u8,
+    flood: Flood,
     group: Option<RcuArc<Remote>>,
     peers: KVec<RcuArc<Remote>>,
+    /// There if packets are forwarded.
+    recent: Option<Arc<RecentPackets>>,
 }
 
 impl Underlay {
-    /// The socket that it is sent with.
+    /// The socket for a destination; none if the kernel does not have its family.
     #[inline]
-    pub(crate) fn socket(&self) -> &UdpSocket {
-        &self.socket
+    pub(crate) fn socket(&self, destination: IpAddr) -> Option<&UdpSocket> {
+        match destination {
+            IpAddr::V4(_) => Some(&self.socket),
+            IpAddr::V6(_) => self.socket6.as_deref(),
+        }
     }
 
-    /// Address of the group.
+    /// The group.
     #[inline]
-    pub(crate) fn group(&self) -> Option<Ipv4Addr> {
-        self.group.as_ref().map(|group| group.address())
+    pub(crate) fn group(&self) -> Option<&Remote> {
+        self.group.as_deref()
     }
 
-    /// Everyone that a flooded frame is sent to.
+    /// Whom floods are sent to as they are: the group, or the peers.
     #[inline]
     pub(crate) fn flood_targets(&self) -> impl Iterator<Item = &Remote> {
-        Iterator::chain(self.group.iter(), self.peers.iter()).map(|remote| &**remote)
+        let (group, peers) = match self.flood {
+            Flood::Group => (self.group.as_ref(), None),
+            Flood::Peers => (None, Some(&self.peers)),
+        };
+        Iterator::chain(group.into_iter(), peers.into_iter().flatten()).map(|remote| &**remote)
+    }
+
+    /// Whom floods are sent to wrapped (VFWD).
+    #[inline]
+    pub(crate) fn forward_targets(&self) -> &[RcuArc<Remote>] {
+        match self.flood {
+            Flood::Group => &self.peers,
+            Flood::Peers => &[],
+        }
+    }
+
+    /// Whether this is one of the peers.
+    pub(crate) fn is_peer(&self, address: IpAddr) -> bool {
+        self.peers.iter().any(|peer| peer.address() == address)
+    }
+
+    /// The forwarded packets of the last moments, if packets are forwarded.
+    #[inline]
+    pub(crate) fn recent(&self) -> Option<&RecentPackets> {
+        self.recent.as_deref()
     }
 
     /// Gives the remotes back.
@@ -288,6 +359,7 @@ impl Namespace {
     pub(crate) fn underlay_mtu(&self, rtnl: &Rtnl) -> Option<u32> {
         let settings = self.settings.get(rtnl);
         let target = settings.group.or(settings.peers.first().copied());
+        let is_ipv6 = target.is_some_and(|target| target.is_ipv6());
         let mtu = match target {
             Some(target) => route::egress(self.net, target, settings.device).map(|(_, mtu)| mtu),
             None => None,
@@ -295,13 +367,13 @@ impl Namespace {
         let mtu = mtu.or_else(|| {
             netdev::by_index(self.net, settings.device, rtnl).map(|device| device.mtu())
         })?;
-        Some(inner_mtu(mtu))
+        Some(inner_mtu(mtu, is_ipv6))
     }
 
     /// MTU of a vnet unless another is wanted.
     pub(crate) fn default_mtu(&self, rtnl: &Rtnl) -> u32 {
         self.underlay_mtu(rtnl)
-            .unwrap_or_else(|| inner_mtu(MTU_ASSUMED))
+            .unwrap_or_else(|| inner_mtu(MTU_ASSUMED, false))
     }
 
     /// Opens the socket for the first vnet.
@@ -452,23 +524,43 @@ impl Namespace {
     /// Makes what the data path needs. The present socket is kept if it has the right port.
     fn build(&self, settings: &Settings) -> Result<KBox<Underlay>> {
         let space = KBox::<Underlay>::new_uninit(GFP_KERNEL)?;
-        let socket = {
+        let (sockets, recent) = {
             let guard = rcu::read_lock();
-            self.underlay(&guard)
-                .filter(|now| now.port == settings.port)
-                .map(|now| now.socket.clone())
+            let now = self.underlay(&guard);
+            let same_port = now.filter(|now| now.port == settings.port);
+            (
+                same_port.map(|now| (now.socket.clone(), now.socket6.clone())),
+                now.and_then(|now| now.recent.clone()),
+            )
         };
-        let socket = match socket {
-            Some(socket) => socket,
-            None => self.open_socket(settings.port)?,
+        let (socket, socket6) = match sockets {
+            Some(sockets) => sockets,
+            None => {
+                let socket6 = match self.open_socket(IpFamily::V6, settings.port) {
+                    Ok(socket) => Some(socket),
+                    Err(refusal) if refusal.error() == errno::family_not_supported() => None,
+                    Err(refusal) => return Err(refusal),
+                };
+                (self.open_socket(IpFamily::V4, settings.port)?, socket6)
+            }
+        };
+        let forwards = settings.flood == Flood::Group && !settings.peers.is_empty();
+        let recent = match recent {
+            Some(recent) if forwards => Some(recent),
+            None if forwards => Some(new_recent()?),
+            _ => None,
         };
         let mut underlay = Underlay {
             socket,
+            socket6,
             port: settings.port,
             device: settings.device,
             ttl: settings.ttl,
+            dscp: settings.dscp,
+            flood: settings.flood,
             group: None,
             peers: KVec::with_capacity(settings.peers.len(), GFP_KERNEL)?,
+            recent,
         };
         match self.find_remotes(&mut underlay, settings) {
             Ok(()) => Ok(KBox::write(space, underlay)),
@@ -491,9 +583,9 @@ impl Namespace {
         Ok(())
     }
 
-    fn open_socket(&self, port: u16) -> Result<Arc<UdpSocket>> {
+    fn open_socket(&self, family: IpFamily, port: u16) -> Result<Arc<UdpSocket>> {
         let this = Self::of(self.net)?;
-        UdpSocket::open(self.net, port, this).map_err(|error| {
+        UdpSocket::open(self.net, family, port, this).map_err(|error| {
             if error == errno::address_in_use() {
                 Refusal::new(error, c"another program has the UDP port").with(u32::from(port))
             } else {
@@ -503,12 +595,7 @@ impl Namespace {
     }
 
     /// Joins the group, if there is one, on the underlay device, or on the one that the route to it leads to.
-    fn join(
-        &self,
-        group: Option<Ipv4Addr>,
-        device: u32,
-        rtnl: &Rtnl,
-    ) -> Result<Option<Membership>> {
+    fn join(&self, group: Option<IpAddr>, device: u32, rtnl: &Rtnl) -> Result<Option<Membership>> {
         const NO_ROUTE: Refusal = Refusal::new(
             ENODEV,
             c"cannot join the group: no route to it; name the underlay device",
@@ -534,9 +621,18 @@ impl Namespace {
     }
 }
 
+/// No forwarded packets yet.
+fn new_recent() -> Result<Arc<RecentPackets>> {
+    let mut sightings = KVec::with_capacity(RECENT, GFP_KERNEL)?;
+    sightings.resize(RECENT, Sighting::UNUSED, GFP_KERNEL)?;
+    let recent = BhLock::new(Recent::new(sightings), LockKind::Recent);
+    Ok(Arc::pin_init(recent, GFP_KERNEL)?)
+}
+
 /// The MTU of a vnet over an underlay with this MTU, in the range that is allowed.
-fn inner_mtu(outer: u32) -> u32 {
+fn inner_mtu(outer: u32, is_ipv6: bool) -> u32 {
+    let overhead = if is_ipv6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
     outer
-        .saturating_sub(OVERHEAD_V4 as u32)
+        .saturating_sub(overhead as u32)
         .clamp(abi::MTU_RANGE.0, abi::MTU_RANGE.1)
 }

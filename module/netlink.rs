@@ -4,36 +4,39 @@
 //!
 //! The policies check shapes, the handlers meaning. Handlers run in process context and take RTNL themselves.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ops::ControlFlow;
 
 use kernel::prelude::*;
-use vnet_core::abi::{self, cmd, host, net, net_stats, peer, varp, vif, HostCounter, NetCounter};
-use vnet_core::{Mac, Setting, VnetId};
+use vnet_core::abi::{
+    self, cmd, host, net, net_stats, peer, probe, remote, varp, vif, HostCounter, NetCounter,
+};
+use vnet_core::varp::{is_host, PendingState};
+use vnet_core::wire::VarpOpcode;
+use vnet_core::{Mac, Setting, Settings, VnetId};
 
 use crate::device::{self, Config, Vnet};
 use crate::fdb::{mac_of, Entry};
-use crate::namespace::Namespace;
+use crate::namespace::{Flood, Namespace};
 use crate::remote::Remote;
 use crate::sys::genl::{
     self, Dump, Family, FamilyRegistration, FamilyStatic, Handler, Message, Op, Part, Policy,
     Request,
 };
 use crate::sys::netdev::{self, OwnDevice};
-use crate::sys::rcu::Guard;
+use crate::sys::rcu::{self, Guard};
 use crate::sys::route;
 use crate::sys::rtnl::{self, Rtnl};
 use crate::sys::table::{ByMac, Walk};
-use crate::sys::{self, errno, Refusal, Result};
+use crate::sys::{self, errno, Refusal, Result, SoftirqsOff};
+use crate::tx::Sender;
+use crate::varp::{Event, Unresolved};
 
 /// The family.
 pub(crate) struct VnetFamily;
 
 /// Attributes that every policy counts.
-const MAX_ATTRS: u16 = 12;
-
-/// Most peers of a namespace: a flooded frame is sent to each of them at once.
-const MAX_PEERS: usize = 256;
+const MAX_ATTRS: u16 = net::MAX + 1;
 
 /// Entries that a dump looks at before it lets others run.
 const DUMP_BATCH: usize = 4096;
@@ -66,6 +69,24 @@ static OPS: &[Op] = &[
             (net::MTU, Policy::U32),
             (net::AGEING, Policy::U32),
             (net::MAX_MACS, Policy::U32),
+            (net::UNKNOWN, Policy::U32),
+            (net::HOLD_MAC, Policy::U32),
+            (net::HOLD_NET, Policy::U32),
+            (net::MAX_UNRESOLVED, Policy::U32),
+            (net::PROBES, Policy::U32),
+            (net::PROBE_INTERVAL, Policy::U32),
+            (net::NEGATIVE, Policy::U32),
+            (net::UNKNOWN_RATE, Policy::U32),
+            (net::ANNOUNCES, Policy::U32),
+            (net::ANNOUNCE_INTERVAL, Policy::U32),
+            (net::VARP_RATE, Policy::U32),
+            (net::MOVE_LIMIT, Policy::U32),
+            (net::MOVE_WINDOW, Policy::U32),
+            (net::DAMP, Policy::U32),
+            (net::REMOTES, Policy::U32),
+            (net::REMOTE_MACS, Policy::U32),
+            (net::REMOTE_FLOODS, Policy::U32),
+            (net::SOURCE_PORT, Policy::U32),
         ],
     ),
     Op::change::<F, NetSet>(
@@ -75,6 +96,24 @@ static OPS: &[Op] = &[
             (net::MTU, Policy::U32),
             (net::AGEING, Policy::U32),
             (net::MAX_MACS, Policy::U32),
+            (net::UNKNOWN, Policy::U32),
+            (net::HOLD_MAC, Policy::U32),
+            (net::HOLD_NET, Policy::U32),
+            (net::MAX_UNRESOLVED, Policy::U32),
+            (net::PROBES, Policy::U32),
+            (net::PROBE_INTERVAL, Policy::U32),
+            (net::NEGATIVE, Policy::U32),
+            (net::UNKNOWN_RATE, Policy::U32),
+            (net::ANNOUNCES, Policy::U32),
+            (net::ANNOUNCE_INTERVAL, Policy::U32),
+            (net::VARP_RATE, Policy::U32),
+            (net::MOVE_LIMIT, Policy::U32),
+            (net::MOVE_WINDOW, Policy::U32),
+            (net::DAMP, Policy::U32),
+            (net::REMOTES, Policy::U32),
+            (net::REMOTE_MACS, Policy::U32),
+            (net::REMOTE_FLOODS, Policy::U32),
+            (net::SOURCE_PORT, Policy::U32),
         ],
     ),
     Op::query::<F, NetGet>(
@@ -89,7 +128,9 @@ static OPS: &[Op] = &[
             (host::PORT, Policy::u16_min(1)),
             (host::GROUP, ADDRESS),
             (host::DEVICE, Policy::U32),
-            (host::TTL, Policy::u8(1, 255)),
+            (host::TTL, Policy::u8(0, 255)),
+            (host::FLOOD, Policy::U32),
+            (host::DSCP, Policy::u8(0, 255)),
         ],
     ),
     Op::query::<F, HostGet>(cmd::HOST_GET, &[]),
@@ -100,15 +141,39 @@ static OPS: &[Op] = &[
         cmd::VARP_NEW,
         &[(varp::NET, ID), (varp::MAC, MAC), (varp::ADDR, ADDRESS)],
     ),
+    Op::query::<F, VarpGet>(cmd::VARP_GET, &[(varp::NET, ID), (varp::MAC, MAC)]),
     Op::dump::<F, VarpDump>(cmd::VARP_GET, &[(varp::NET, ID)]),
     Op::change::<F, VarpDel>(cmd::VARP_DEL, &[(varp::NET, ID), (varp::MAC, MAC)]),
     Op::change::<F, VarpFlush>(cmd::VARP_FLUSH, &[(varp::NET, ID)]),
     Op::dump::<F, VifDump>(cmd::VIF_GET, &[(vif::NET, ID)]),
+    Op::change::<F, RemoteNew>(
+        cmd::REMOTE_NEW,
+        &[(remote::NET, ID), (remote::ADDR, ADDRESS)],
+    ),
+    Op::dump::<F, RemoteDump>(cmd::REMOTE_GET, &[(remote::NET, ID)]),
+    Op::change::<F, RemoteDel>(
+        cmd::REMOTE_DEL,
+        &[(remote::NET, ID), (remote::ADDR, ADDRESS)],
+    ),
+    Op::change::<F, Probe>(
+        cmd::PROBE,
+        &[
+            (probe::NET, ID),
+            (probe::MAC, MAC),
+            (probe::ADDR, ADDRESS),
+            (probe::SIZE, Policy::U32),
+        ],
+    ),
 ];
 
 /// Registers the family.
 pub(crate) fn register() -> Result<FamilyRegistration<VnetFamily>, Error> {
-    REGISTRATION.register(abi::FAMILY, abi::VERSION, abi::GROUP_CONFIG, OPS)
+    REGISTRATION.register(
+        abi::FAMILY,
+        abi::VERSION,
+        &[abi::GROUP_CONFIG, abi::GROUP_EVENTS],
+        OPS,
+    )
 }
 
 /// The vnet that a request is about.
@@ -136,28 +201,40 @@ fn state_of(device: &OwnDevice<Vnet>) -> Result<&Vnet> {
 }
 
 /// An address that a request must have.
-fn address_of(request: &mut Req<'_>, attr: u16) -> Result<Ipv4Addr> {
+fn address_of(request: &mut Req<'_>, attr: u16) -> Result<IpAddr> {
     let given = request.required(attr)?;
     if let Some(bytes) = given.bytes::<4>() {
-        return Ok(Ipv4Addr::from(bytes));
+        return Ok(Ipv4Addr::from(bytes).into());
     }
-    request.extack.blame(given);
-    Err(match given.bytes::<16>() {
-        Some(_) => Refusal::new(
-            errno::family_not_supported(),
-            c"the underlay can only be IPv4 in this version",
-        ),
-        None => Refusal::new(EINVAL, c"an address has 4 bytes"),
-    })
+    let Some(bytes) = given.bytes::<16>() else {
+        request.extack.blame(given);
+        return Err(Refusal::new(EINVAL, c"an address has 4 or 16 bytes"));
+    };
+    Ok(Ipv6Addr::from(bytes).into())
+}
+
+/// Refuses an address of a family that the kernel does not have.
+fn check_family(request: &mut Req<'_>, attr: u16, address: IpAddr) -> Result {
+    if address.is_ipv4() || sys::has_ipv6() {
+        return Ok(());
+    }
+    if let Some(attr) = request.attr(attr) {
+        request.extack.blame(attr);
+    }
+    Err(Refusal::new(
+        errno::family_not_supported(),
+        c"IPv6 is not there, or was disabled when the kernel was started",
+    ))
 }
 
 /// The address of another host.
-fn host_address(request: &mut Req<'_>, attr: u16) -> Result<Ipv4Addr> {
+fn host_address(request: &mut Req<'_>, attr: u16) -> Result<IpAddr> {
     let address = address_of(request, attr)?;
-    let wrong = if address.is_unspecified() || address.is_multicast() || address.is_broadcast() {
-        Some(c"not the address of a host")
-    } else if address.is_loopback() || route::is_local(request.net(), address) {
+    check_family(request, attr, address)?;
+    let wrong = if route::is_local(request.net(), address) || address.is_loopback() {
         Some(c"the address is one of this host's own")
+    } else if !is_host(address) {
+        Some(c"not the address of a host")
     } else {
         None
     };
@@ -169,6 +246,14 @@ fn host_address(request: &mut Req<'_>, attr: u16) -> Result<Ipv4Addr> {
             }
             Err(Refusal::new(EINVAL, text))
         }
+    }
+}
+
+/// Writes an address.
+fn put_address(message: &mut Message<'_>, attr: u16, address: IpAddr) -> Result<(), Error> {
+    match address {
+        IpAddr::V4(address) => message.put(attr, &address.octets()),
+        IpAddr::V6(address) => message.put(attr, &address.octets()),
     }
 }
 
@@ -206,6 +291,19 @@ fn in_range(request: &mut Req<'_>, attr: u16, range: (u32, u32)) -> Result<Optio
     }
 }
 
+/// The settings that are given, on top of those there are. Whether any was given.
+fn settings_of(request: &mut Req<'_>, settings: &mut Settings) -> Result<bool> {
+    let mut any = false;
+    for setting in Setting::ALL {
+        if let Some(value) = in_range(request, setting.attr(), setting.range())? {
+            any = true;
+            // In the range, as was just seen.
+            let _ = settings.set(*setting, value);
+        }
+    }
+    Ok(any)
+}
+
 /// Fills a message with a vnet.
 fn fill_net(
     message: &mut Message<'_>,
@@ -219,10 +317,14 @@ fn fill_net(
     message.put_text(net::IFNAME, &device.name(rtnl))?;
     message.put_u32(net::IFINDEX, device.index())?;
     message.put_u32(net::MTU, device.mtu())?;
-    message.put_u32(net::AGEING, vnet.fdb().ageing())?;
-    message.put_u32(net::MAX_MACS, vnet.fdb().max())?;
+    for setting in Setting::ALL {
+        message.put_u32(setting.attr(), vnet.settings().get(*setting))?;
+    }
     message.put_u32(net::MACS, macs)?;
     message.put_u32(net::VIFS, vifs)?;
+    let (held, unresolved) = vnet.varp().counts();
+    message.put_u32(net::HELD, held)?;
+    message.put_u32(net::UNRESOLVED, unresolved)?;
     let (home, now) = (vnet.namespace().net(), device.net());
     if home != now {
         let id = home.id_of(now);
@@ -259,12 +361,14 @@ fn fill_host(
     with_stats: bool,
 ) -> Result<(), Error> {
     let settings = namespace.settings(rtnl);
-    let group = settings.group.unwrap_or(Ipv4Addr::UNSPECIFIED);
+    let group = settings.group.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let nets = u32::try_from(namespace.nets(rtnl).len()).unwrap_or(u32::MAX);
     message.put_u16(host::PORT, settings.port)?;
-    message.put(host::GROUP, &group.octets())?;
+    put_address(message, host::GROUP, group)?;
     message.put_u32(host::DEVICE, settings.device)?;
     message.put_u8(host::TTL, settings.ttl)?;
+    message.put_u32(host::FLOOD, settings.flood.number())?;
+    message.put_u8(host::DSCP, settings.dscp)?;
     message.put_u32(host::NETS, nets)?;
     if let Some(joined) = namespace.joined(rtnl) {
         message.put_u32(host::JOINED, joined)?;
@@ -304,12 +408,7 @@ impl Handler<VnetFamily> for NetNew {
         let id = VnetId::from_bytes(request.required_bytes(net::ID)?);
         let mut config = Config::new(id);
         config.mtu = in_range(request, net::MTU, abi::MTU_RANGE)?;
-        if let Some(ageing) = in_range(request, net::AGEING, Setting::Ageing.range())? {
-            config.ageing = ageing;
-        }
-        if let Some(max) = in_range(request, net::MAX_MACS, Setting::MaxMacs.range())? {
-            config.max_macs = max;
-        }
+        settings_of(request, &mut config.settings)?;
         let name = match request.attr(net::IFNAME) {
             Some(attr) => Some(name_of(attr.text())?),
             None => None,
@@ -341,16 +440,15 @@ impl Handler<VnetFamily> for NetSet {
         let mut rtnl = rtnl::lock();
         let (_, device) = vnet_of(request, net::ID, &rtnl)?;
         let mtu = in_range(request, net::MTU, abi::MTU_RANGE)?;
-        let ageing = in_range(request, net::AGEING, Setting::Ageing.range())?;
-        let max = in_range(request, net::MAX_MACS, Setting::MaxMacs.range())?;
         let vnet = state_of(&device)?;
-        if mtu.is_none() && ageing.is_none() && max.is_none() {
+        let old = vnet.settings().now();
+        let mut settings = old;
+        let any = settings_of(request, &mut settings)?;
+        if mtu.is_none() && !any {
             return Err(Refusal::new(EINVAL, c"nothing to change"));
         }
         let mtu = mtu.filter(|mtu| *mtu != device.mtu());
-        let ageing = ageing.filter(|ageing| *ageing != vnet.fdb().ageing());
-        let max = max.filter(|max| *max != vnet.fdb().max());
-        if mtu.is_none() && ageing.is_none() && max.is_none() {
+        if mtu.is_none() && settings == old {
             // It is so already: no change to tell of.
             return Ok(());
         }
@@ -359,13 +457,7 @@ impl Handler<VnetFamily> for NetSet {
             if let Some(mtu) = mtu {
                 device.change_mtu(mtu, rtnl)?;
             }
-            if let Some(ageing) = ageing {
-                vnet.fdb().set_ageing(ageing);
-            }
-            if let Some(max) = max {
-                vnet.fdb().set_max(max);
-            }
-            Ok(())
+            vnet.configure(&settings, rtnl)
         })
     }
 }
@@ -450,8 +542,33 @@ impl Handler<VnetFamily> for HostSet {
         if let Some(ttl) = request.u8(host::TTL) {
             settings.ttl = ttl;
         }
+        if let Some(dscp) = request.u8(host::DSCP) {
+            if dscp > abi::DSCP_MAX && dscp != abi::DSCP_INHERIT {
+                if let Some(attr) = request.attr(host::DSCP) {
+                    request.extack.blame(attr);
+                }
+                return Err(Refusal::new(
+                    ERANGE,
+                    c"a DSCP is 0 to 63, or 255 for that of the inner packet",
+                ));
+            }
+            settings.dscp = dscp;
+        }
+        if let Some(number) = request.u32(host::FLOOD) {
+            let Some(flood) = Flood::from_number(number) else {
+                if let Some(attr) = request.attr(host::FLOOD) {
+                    request.extack.blame(attr);
+                }
+                return Err(Refusal::new(
+                    ERANGE,
+                    c"floods go to the group (0) or to the peers (1)",
+                ));
+            };
+            settings.flood = flood;
+        }
         if let Some(attr) = request.attr(host::GROUP) {
             let group = address_of(request, host::GROUP)?;
+            check_family(request, host::GROUP, group)?;
             settings.group = if group.is_unspecified() {
                 None
             } else if group.is_multicast() {
@@ -494,8 +611,8 @@ impl Handler<VnetFamily> for HostGet {
     }
 }
 
-fn fill_peer(message: &mut Message<'_>, address: Ipv4Addr) -> Result<(), Error> {
-    message.put(peer::ADDR, &address.octets())
+fn fill_peer(message: &mut Message<'_>, address: IpAddr) -> Result<(), Error> {
+    put_address(message, peer::ADDR, address)
 }
 
 struct PeerNew;
@@ -509,10 +626,10 @@ impl Handler<VnetFamily> for PeerNew {
         if settings.peers.contains(&address) {
             return Err(Refusal::new(EEXIST, c"the peer exists"));
         }
-        if settings.peers.len() >= MAX_PEERS {
+        if settings.peers.len() >= abi::MAX_PEERS {
             return Err(
                 Refusal::new(ENOSPC, c"there are as many peers as there can be")
-                    .with(MAX_PEERS as u32),
+                    .with(abi::MAX_PEERS as u32),
             );
         }
         settings.peers.push(address, GFP_KERNEL)?;
@@ -582,19 +699,142 @@ fn fill_varp(
     message: &mut Message<'_>,
     id: &VnetId,
     mac: Mac,
-    remote: Option<(Ipv4Addr, bool, u32)>,
+    remote: Option<(IpAddr, bool, u32)>,
 ) -> Result<(), Error> {
     message.put(varp::NET, id.as_bytes())?;
     message.put(varp::MAC, mac.as_bytes())?;
     let Some((address, is_static, age)) = remote else {
         return Ok(());
     };
-    message.put(varp::ADDR, &address.octets())?;
+    put_address(message, varp::ADDR, address)?;
     if is_static {
         message.put_u32(varp::STATE, varp::STATE_STATIC)
     } else {
         message.put_u32(varp::STATE, varp::STATE_LEARNED)?;
         message.put_u32(varp::AGE, age)
+    }
+}
+
+/// Fills in how often an address moved; `window` is the attribute of moves, `damped` that of the time it is damped.
+fn fill_moves(
+    message: &mut Message<'_>,
+    entry: &Entry,
+    settings: &Settings,
+    (moves, damped): (u16, u16),
+) -> Result<(), Error> {
+    let (history, now) = (entry.moves(), sys::now());
+    match history.count(now, settings) {
+        0 => {}
+        count => message.put_u32(moves, count)?,
+    }
+    match history.damped(now) {
+        0 => Ok(()),
+        left => message.put_u32(damped, left),
+    }
+}
+
+/// Fills a message with an entry; nothing if it is here.
+fn fill_entry(
+    message: &mut Message<'_>,
+    id: &VnetId,
+    mac: Mac,
+    entry: &Entry,
+    settings: &Settings,
+    guard: &Guard,
+) -> Result<(), Error> {
+    let address = entry.remote(guard).map(Remote::address);
+    let known = address.map(|address| (address, entry.is_static(), entry.age()));
+    fill_varp(message, id, mac, known)?;
+    fill_moves(message, entry, settings, (varp::MOVES, varp::DAMPED))
+}
+
+/// Fills a message with an unknown address.
+fn fill_unresolved(
+    message: &mut Message<'_>,
+    id: &VnetId,
+    unresolved: &Unresolved,
+) -> Result<(), Error> {
+    message.put(varp::NET, id.as_bytes())?;
+    message.put(varp::MAC, unresolved.mac.as_bytes())?;
+    let state = match unresolved.state {
+        PendingState::Probing(_) => varp::STATE_PROBING,
+        PendingState::Absent => varp::STATE_ABSENT,
+    };
+    message.put_u32(varp::STATE, state)?;
+    message.put_u32(varp::HELD, unresolved.frames.into())
+}
+
+/// Tells of what happened on the wire.
+pub(crate) fn notify_event(vnet: &Vnet, event: &Event, _rtnl: &Rtnl) {
+    let (command, net) = match event {
+        Event::Damped { .. } => (cmd::VARP_DAMPED_NTF, vnet.namespace().net()),
+        Event::Answer { .. } => (cmd::PROBE_NTF, vnet.namespace().net()),
+    };
+    genl::notify_to::<VnetFamily>(net, EVENTS, command, |message| match event {
+        Event::Damped { mac, other } => {
+            message.put(varp::NET, vnet.vnet_id().as_bytes())?;
+            message.put(varp::MAC, mac.as_bytes())?;
+            let guard = rcu::read_lock();
+            if let Some(entry) = vnet.fdb().get(*mac, &guard) {
+                if let Some(address) = entry.remote(&guard).map(Remote::address) {
+                    put_address(message, varp::ADDR, address)?;
+                }
+                let settings = vnet.settings().now();
+                fill_moves(message, entry, &settings, (varp::MOVES, varp::DAMPED))?;
+            }
+            match other {
+                Some(other) => put_address(message, varp::OTHER, *other),
+                None => Ok(()),
+            }
+        }
+        Event::Answer { mac, host, care_of } => {
+            message.put(probe::NET, vnet.vnet_id().as_bytes())?;
+            message.put(probe::MAC, mac.as_bytes())?;
+            put_address(message, probe::ADDR, *host)?;
+            put_address(message, probe::CARE_OF, *care_of)
+        }
+    });
+}
+
+/// Position of the group `events` among those that were registered.
+const EVENTS: u32 = 1;
+
+struct VarpGet;
+
+impl Handler<VnetFamily> for VarpGet {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let mac = host_mac(request, varp::MAC)?;
+        let rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, varp::NET, &rtnl)?;
+        let vnet = state_of(&device)?;
+        let unresolved = vnet.varp().unresolved()?;
+        let unresolved = unresolved.iter().find(|entry| entry.mac == mac);
+        let id = vnet.vnet_id();
+        let settings = vnet.settings().now();
+        let mut found = true;
+        request
+            .reply(cmd::VARP_GET, |message| {
+                let guard = rcu::read_lock();
+                let entry = vnet.fdb().get(mac, &guard);
+                match (
+                    entry.filter(|entry| entry.remote(&guard).is_some()),
+                    unresolved,
+                ) {
+                    (Some(entry), _) => fill_entry(message, id, mac, entry, &settings, &guard),
+                    (None, Some(unresolved)) => fill_unresolved(message, id, unresolved),
+                    (None, None) => {
+                        found = false;
+                        Err(ENOENT)
+                    }
+                }
+            })
+            .map_err(|error| {
+                if found {
+                    error.into()
+                } else {
+                    Refusal::new(ENOENT, c"the MAC is not known to be elsewhere")
+                }
+            })
     }
 }
 
@@ -608,13 +848,15 @@ impl Handler<VnetFamily> for VarpNew {
         let (namespace, device) = vnet_of(request, varp::NET, &rtnl)?;
         let vnet = state_of(&device)?;
         match vnet.fdb().set_static(mac, address) {
-            Ok(true) => {}
+            Ok(true) => {
+                let _softirqs = SoftirqsOff::new();
+                vnet.varp().resolved(vnet, mac, &rcu::read_lock());
+            }
             // It is so already: no change to tell of.
             Ok(false) => return Ok(()),
             Err(error) if error == ENOSPC => {
-                return Err(
-                    Refusal::new(error, c"the vnet has max-macs entries").with(vnet.fdb().max())
-                );
+                return Err(Refusal::new(error, c"the vnet has max-macs entries")
+                    .with(vnet.settings().get(Setting::MaxMacs)));
             }
             Err(error) => return Err(error.into()),
         }
@@ -670,6 +912,7 @@ impl Handler<VnetFamily> for VarpFlush {
 /// The entries of a vnet. The walk keeps the table, not the vnet: a dump that nobody reads does not keep a device.
 struct Entries {
     id: VnetId,
+    settings: Settings,
     walk: Walk<ByMac, Entry>,
 }
 
@@ -680,19 +923,20 @@ impl Entries {
         let vnet = state_of(&device)?;
         Ok(Self {
             id: *vnet.vnet_id(),
+            settings: vnet.settings().now(),
             walk: vnet.fdb().walk()?,
         })
     }
 }
 
 impl Entries {
-    /// Adds messages for entries until the part is full or there are no more. `add` is false if the part is full.
+    /// Adds messages for entries until the part is full or there are no more: true. `add` is false if the part is full.
     fn fill(
         &mut self,
         part: &mut Part<'_, VnetFamily>,
-        mut add: impl FnMut(&mut Part<'_, VnetFamily>, &VnetId, Mac, &Entry, &Guard) -> bool,
-    ) {
-        let Self { id, walk } = self;
+        mut add: impl FnMut(&mut Part<'_, VnetFamily>, &VnetId, &Settings, Mac, &Entry, &Guard) -> bool,
+    ) -> bool {
+        let Self { id, settings, walk } = self;
         let mut full = false;
         loop {
             let mut budget = DUMP_BATCH;
@@ -701,7 +945,8 @@ impl Entries {
                     return ControlFlow::Break(());
                 }
                 budget -= 1;
-                full = !item.value().is_gone() && !add(part, id, mac_of(item), item.value(), guard);
+                full = !item.value().is_gone()
+                    && !add(part, id, settings, mac_of(item), item.value(), guard);
                 if full {
                     ControlFlow::Break(())
                 } else {
@@ -712,28 +957,58 @@ impl Entries {
                 part.interrupted();
             }
             if walked.done || full {
-                return;
+                return walked.done;
             }
             sys::work::yield_cpu();
         }
     }
 }
 
-struct VarpDump(Entries);
+/// The entries of a vnet, and then the addresses that are unknown, as they were when it began.
+struct VarpDump {
+    entries: Entries,
+    done: bool,
+    unresolved: KVec<Unresolved>,
+    next: usize,
+}
 
 impl Dump<VnetFamily> for VarpDump {
     fn start(request: &mut Req<'_>) -> Result<Self> {
-        Ok(Self(Entries::start(request, varp::NET)?))
+        let entries = Entries::start(request, varp::NET)?;
+        let rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, varp::NET, &rtnl)?;
+        Ok(Self {
+            entries,
+            done: false,
+            unresolved: state_of(&device)?.varp().unresolved()?,
+            next: 0,
+        })
     }
 
     fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
-        self.0.fill(part, |part, id, mac, entry, guard| {
-            let Some(address) = entry.remote(guard).map(Remote::address) else {
-                return true;
-            };
-            let remote = Some((address, entry.is_static(), entry.age()));
-            part.add(cmd::VARP_GET, |message| fill_varp(message, id, mac, remote))
-        });
+        if !self.done {
+            self.done = self
+                .entries
+                .fill(part, |part, id, settings, mac, entry, guard| {
+                    if entry.remote(guard).is_none() {
+                        return true;
+                    }
+                    part.add(cmd::VARP_GET, |message| {
+                        fill_entry(message, id, mac, entry, settings, guard)
+                    })
+                });
+        }
+        if self.done {
+            for unresolved in self.unresolved.iter().skip(self.next) {
+                let id = &self.entries.id;
+                if !part.add(cmd::VARP_GET, |message| {
+                    fill_unresolved(message, id, unresolved)
+                }) {
+                    break;
+                }
+                self.next = self.next.saturating_add(1);
+            }
+        }
         Ok(())
     }
 }
@@ -746,16 +1021,173 @@ impl Dump<VnetFamily> for VifDump {
     }
 
     fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
-        self.0.fill(part, |part, id, mac, entry, guard| {
+        self.0.fill(part, |part, id, settings, mac, entry, guard| {
             if entry.remote(guard).is_some() || entry.is_gone() {
                 return true;
             }
             part.add(cmd::VIF_GET, |message| {
                 message.put(vif::NET, id.as_bytes())?;
                 message.put(vif::MAC, mac.as_bytes())?;
-                message.put_u32(vif::AGE, entry.age())
+                message.put_u32(vif::AGE, entry.age())?;
+                fill_moves(message, entry, settings, (vif::MOVES, vif::DAMPED))
             })
         });
         Ok(())
+    }
+}
+
+/// Fills a message with a host of a vnet.
+fn fill_remote(
+    message: &mut Message<'_>,
+    id: &VnetId,
+    address: IpAddr,
+    listed: bool,
+    macs: u32,
+) -> Result<(), Error> {
+    message.put(remote::NET, id.as_bytes())?;
+    put_address(message, remote::ADDR, address)?;
+    message.put_u8(remote::LISTED, listed.into())?;
+    message.put_u32(remote::MACS, macs)
+}
+
+fn notify_remote(vnet: &Vnet, command: u8, address: IpAddr, listed: bool) {
+    genl::notify::<VnetFamily>(vnet.namespace().net(), command, |message| {
+        let macs = vnet.fdb().macs_of(address);
+        fill_remote(message, vnet.vnet_id(), address, listed, macs)
+    });
+}
+
+struct RemoteNew;
+
+impl Handler<VnetFamily> for RemoteNew {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let address = host_address(request, remote::ADDR)?;
+        let mut rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, remote::NET, &rtnl)?;
+        let vnet = state_of(&device)?;
+        if !vnet.listed().add(address, &mut rtnl)? {
+            return Err(Refusal::new(EEXIST, c"the host is listed"));
+        }
+        notify_remote(vnet, cmd::REMOTE_NEW_NTF, address, true);
+        Ok(())
+    }
+}
+
+struct RemoteDel;
+
+impl Handler<VnetFamily> for RemoteDel {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let address = address_of(request, remote::ADDR)?;
+        let mut rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, remote::NET, &rtnl)?;
+        let vnet = state_of(&device)?;
+        if !vnet.listed().remove(address, &mut rtnl)? {
+            return Err(Refusal::new(ENOENT, c"the host is not listed"));
+        }
+        notify_remote(vnet, cmd::REMOTE_DEL_NTF, address, false);
+        if vnet.settings().get(Setting::Remotes) == net::REMOTES_LISTED {
+            vnet.forget_unlisted()?;
+        }
+        Ok(())
+    }
+}
+
+/// Hosts that one part of a dump looks at.
+const REMOTE_BATCH: usize = 128;
+
+/// The hosts of a vnet in order: those listed, and those behind which MAC addresses are.
+struct RemoteDump {
+    id: VnetId,
+    last: Option<IpAddr>,
+}
+
+impl Dump<VnetFamily> for RemoteDump {
+    fn start(request: &mut Req<'_>) -> Result<Self> {
+        let rtnl = rtnl::lock();
+        let (_, device) = vnet_of(request, remote::NET, &rtnl)?;
+        Ok(Self {
+            id: *state_of(&device)?.vnet_id(),
+            last: None,
+        })
+    }
+
+    fn fill(&mut self, part: &mut Part<'_, VnetFamily>) -> Result {
+        let rtnl = rtnl::lock();
+        let namespace = Namespace::of(part.net())?;
+        let Some(device) = namespace.by_id(&self.id, &rtnl) else {
+            part.interrupted();
+            return Ok(());
+        };
+        let vnet = state_of(&device)?;
+        let listed = vnet.listed().copy(0, &rtnl)?;
+        let mut hosts = KVec::with_capacity(REMOTE_BATCH, GFP_KERNEL)?;
+        loop {
+            hosts.clear();
+            vnet.fdb().hosts(self.last, &mut hosts);
+            // Both are in order: what comes first in either is next.
+            let host = hosts.first().copied();
+            let start = listed.partition_point(|host| self.last.is_some_and(|last| *host <= last));
+            let named = listed.get(start).copied();
+            let (address, macs, listed) = match (host, named) {
+                (Some((host, macs)), named) if named.is_none_or(|named| host <= named) => {
+                    (host, macs, named == Some(host))
+                }
+                (_, Some(named)) => (named, 0, true),
+                (_, None) => return Ok(()),
+            };
+            let id = &self.id;
+            if !part.add(cmd::REMOTE_GET, |message| {
+                fill_remote(message, id, address, listed, macs)
+            }) {
+                return Ok(());
+            }
+            self.last = Some(address);
+        }
+    }
+}
+
+struct Probe;
+
+impl Handler<VnetFamily> for Probe {
+    fn handle(request: &mut Req<'_>) -> Result {
+        let mac = Mac::from_bytes(request.required_bytes(probe::MAC)?);
+        if mac.is_group() {
+            if let Some(attr) = request.attr(probe::MAC) {
+                request.extack.blame(attr);
+            }
+            return Err(Refusal::new(EINVAL, c"a group is nowhere"));
+        }
+        let size = in_range(request, probe::SIZE, abi::PROBE_SIZE_RANGE)?;
+        let target = match request.attr(probe::ADDR) {
+            Some(_) => Some(host_address(request, probe::ADDR)?),
+            None => None,
+        };
+        let rtnl = rtnl::lock();
+        let (namespace, device) = vnet_of(request, probe::NET, &rtnl)?;
+        let vnet = state_of(&device)?;
+        vnet.varp().watch();
+        let _softirqs = SoftirqsOff::new();
+        let guard = rcu::read_lock();
+        let Some(underlay) = namespace.underlay(&guard) else {
+            return Err(ENODEV.into());
+        };
+        let sender = Sender::for_message(vnet, &device, underlay);
+        match target {
+            None => {
+                sender.tell_all(VarpOpcode::Request, mac);
+                Ok(())
+            }
+            Some(target) => {
+                let size = size.unwrap_or(0) as usize;
+                if sender.tell(VarpOpcode::Request, mac, target, size) {
+                    Ok(())
+                } else {
+                    Err(Refusal::new(
+                        ENETUNREACH,
+                        c"the underlay has no route to the host",
+                    ))
+                }
+            }
+        }
     }
 }

@@ -7,7 +7,7 @@
 //!
 //! Locking: the lock of [`Remotes`] is innermost, taken in process context and softirq.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
@@ -18,14 +18,14 @@ use crate::sys::sync::{BhLock, LockKind};
 
 /// Another host, or a multicast group.
 pub(crate) struct Remote {
-    address: Ipv4Addr,
+    address: IpAddr,
     route: RouteCache,
 }
 
 impl Remote {
     /// Its address.
     #[inline]
-    pub(crate) fn address(&self) -> Ipv4Addr {
+    pub(crate) fn address(&self) -> IpAddr {
         self.address
     }
 
@@ -41,7 +41,7 @@ impl Remote {
 pub(crate) struct Remotes {
     /// Each with a reference of its own, which goes when it is the last but one that is put.
     #[pin]
-    known: BhLock<RBTree<Ipv4Addr, RcuArc<Remote>>>,
+    known: BhLock<RBTree<IpAddr, RcuArc<Remote>>>,
 }
 
 impl Remotes {
@@ -53,7 +53,7 @@ impl Remotes {
     }
 
     /// The remote with this address. It is given back with [`Remotes::put`]. Does not sleep.
-    pub(crate) fn get(&self, address: Ipv4Addr) -> Result<RcuArc<Remote>> {
+    pub(crate) fn get(&self, address: IpAddr) -> Result<RcuArc<Remote>> {
         let mut known = self.known.lock();
         if let Some(remote) = known.get(&address) {
             return Ok(remote.clone());

@@ -5,24 +5,42 @@
 //! Runs in softirq under RCU, on many CPUs at once. GRO has put segments together before. Everything is checked before
 //! anything is learned: a frame that is dropped teaches nothing.
 
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 
 use kernel::prelude::*;
 use vnet_core::abi::{HostCounter, NetCounter};
+use vnet_core::varp::{digest, is_host, judge, Judged};
 use vnet_core::wire::{
-    DataHeader, EthernetHeader, MessageId, DATA_HEADER_LEN, ETHERNET_HEADER_LEN, MESSAGE_HEADER_LEN,
+    DataHeader, EthernetHeader, Forwarded, MessageId, VarpMessage, VarpOpcode, DATA_HEADER_LEN,
+    ETHERNET_HEADER_LEN, MESSAGE_HEADER_LEN, VARP_LEN,
 };
-use vnet_core::VnetId;
+use vnet_core::Mac;
 
 use crate::device::Vnet;
 use crate::fdb::Heard;
-use crate::namespace::Namespace;
+use crate::namespace::{Namespace, Underlay};
+use crate::remote::Remote;
 use crate::sys::netdev::OwnDevice;
 use crate::sys::rcu::Guard;
 use crate::sys::skb::{Outer, SkBuff};
 use crate::sys::udp::Receiver;
+use crate::sys::{self, route};
+use crate::tx::{self, Sender};
+use crate::varp::Event;
 
 const UDP_LEN: usize = 8;
+
+/// Where a message came from, and where it begins in its packet.
+struct Origin {
+    /// The host that sent it.
+    host: IpAddr,
+    /// Type of service of the outer packet.
+    tos: u8,
+    /// Whether it was meant for this host alone.
+    unicast: bool,
+    /// Bytes in front of the message.
+    offset: usize,
+}
 
 impl Receiver for Namespace {
     const HEADER_LEN: usize = DATA_HEADER_LEN;
@@ -34,67 +52,264 @@ impl Receiver for Namespace {
 
     #[inline]
     fn receive(&self, mut skb: SkBuff, guard: &Guard) {
-        let (id, outer) = match self.accept(&mut skb, guard) {
+        let (outer, message) = match self.accept(&mut skb, guard) {
             Ok(accepted) => accepted,
             Err(reason) => return self.count(reason),
         };
-        let Some(device) = self.find(&id, guard) else {
-            return self.count(HostCounter::RxUnknownNet);
+        let origin = Origin {
+            host: outer.source,
+            tos: outer.tos,
+            unicast: !outer.destination.is_multicast(),
+            offset: UDP_LEN,
         };
-        let Some(vnet) = device.state() else {
-            return self.count(HostCounter::RxUnknownNet);
-        };
-        if let Err(reason) = deliver(vnet, device, skb, &outer, guard) {
-            vnet.count(reason);
-            device.count_rx_dropped();
+        if message == MessageId::Vfwd {
+            return self.forwarded(skb, &origin, guard);
         }
+        if !origin.unicast {
+            if let Some(underlay) = self.underlay(guard) {
+                if !self.forward(underlay, &mut skb, &origin) {
+                    return self.count(HostCounter::RxDuplicate);
+                }
+            }
+        }
+        self.message(skb, message, &origin, guard);
     }
 }
 
 impl Namespace {
-    /// Checks the outer headers and our own. The reason, if the packet is not for a vnet.
+    /// Checks the outer headers and what kind of message follows. The reason, if the packet is not for us.
     #[inline]
-    fn accept(&self, skb: &mut SkBuff, guard: &Guard) -> Result<(VnetId, Outer), HostCounter> {
-        let outer = skb.outer_ipv4().ok_or(HostCounter::RxShort)?;
+    fn accept(&self, skb: &mut SkBuff, guard: &Guard) -> Result<(Outer, MessageId), HostCounter> {
+        let outer = skb.outer().ok_or(HostCounter::RxShort)?;
         if outer.source.is_multicast() || outer.source.is_unspecified() {
             return Err(HostCounter::RxBadOuter);
         }
         if outer.destination.is_multicast() && !self.is_our_group(outer.destination, guard) {
             return Err(HostCounter::RxOtherGroup);
         }
-        match skb.pull(UDP_LEN + DATA_HEADER_LEN) {
-            Some(bytes) => {
-                let header = bytes.get(UDP_LEN..).ok_or(HostCounter::RxShort)?;
-                match DataHeader::parse(header) {
-                    Ok(header) => Ok((header.id, outer)),
-                    Err(_) => Err(reason(header)),
-                }
-            }
-            None => {
-                let bytes = skb
-                    .pull(UDP_LEN + MESSAGE_HEADER_LEN)
-                    .and_then(|bytes| bytes.get(UDP_LEN..));
-                Err(bytes.map_or(HostCounter::RxShort, reason))
-            }
+        let bytes = skb
+            .pull(UDP_LEN + MESSAGE_HEADER_LEN)
+            .and_then(|bytes| bytes.get(UDP_LEN..))
+            .ok_or(HostCounter::RxShort)?;
+        match MessageId::parse(bytes) {
+            Ok(message) => Ok((outer, message)),
+            Err(error) => Err(error.counter()),
         }
     }
 
     #[inline]
-    fn is_our_group(&self, group: Ipv4Addr, guard: &Guard) -> bool {
-        self.underlay(guard).and_then(|underlay| underlay.group()) == Some(group)
+    fn is_our_group(&self, group: IpAddr, guard: &Guard) -> bool {
+        let ours = self.underlay(guard).and_then(Underlay::group);
+        ours.map(Remote::address) == Some(group)
+    }
+
+    /// Takes a message that begins at the offset.
+    #[inline]
+    fn message(&self, skb: SkBuff, message: MessageId, origin: &Origin, guard: &Guard) {
+        let done = match message {
+            MessageId::Vudp => self.data(skb, origin, guard),
+            MessageId::Varp => self.varp(skb, origin, guard),
+            // A wrapped packet in a wrapped packet.
+            MessageId::Vfwd => Err(HostCounter::RxForwardRefused),
+        };
+        if let Err(reason) = done {
+            self.count(reason);
+        }
+    }
+
+    /// Takes a frame.
+    #[inline]
+    fn data(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) -> Result<(), HostCounter> {
+        let end = origin.offset.saturating_add(DATA_HEADER_LEN);
+        let header = skb
+            .pull(end)
+            .and_then(|bytes| bytes.get(origin.offset..))
+            .ok_or(HostCounter::RxShort)?;
+        let id = match DataHeader::parse(header) {
+            Ok(header) => header.id,
+            Err(error) => return Err(error.counter()),
+        };
+        let device = self.find(&id, guard).ok_or(HostCounter::RxUnknownNet)?;
+        let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
+        if let Err(reason) = deliver(vnet, device, skb, end, origin, guard) {
+            vnet.count(reason);
+            device.count_rx_dropped();
+        }
+        Ok(())
+    }
+
+    /// Takes a VARP message.
+    fn varp(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) -> Result<(), HostCounter> {
+        self.count(HostCounter::RxVarp);
+        let bytes = skb
+            .pull(origin.offset.saturating_add(VARP_LEN))
+            .and_then(|bytes| bytes.get(origin.offset..))
+            .ok_or(HostCounter::RxShort)?;
+        let message = match VarpMessage::parse(bytes) {
+            Ok(message) => message,
+            Err(error) => return Err(error.counter()),
+        };
+        let device = self
+            .find(&message.id, guard)
+            .ok_or(HostCounter::RxUnknownNet)?;
+        let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
+        let Some(underlay) = self.underlay(guard) else {
+            return Ok(());
+        };
+        vnet.count(match message.opcode {
+            VarpOpcode::Request => NetCounter::RxRequest,
+            VarpOpcode::Announce => NetCounter::RxAnnounce,
+            VarpOpcode::Withdraw => NetCounter::RxWithdraw,
+            VarpOpcode::Unknown(_) => NetCounter::RxVarpRefused,
+        });
+        if !vnet.accepts(origin.host, guard) {
+            vnet.count(NetCounter::RxVarpRefused);
+            return Ok(());
+        }
+        let ours = |address| route::is_local(self.net(), address);
+        let sender = Sender::for_message(vnet, device, underlay);
+        match judge(&message, origin.host, ours) {
+            Judged::Asked(mac) => {
+                let here = vnet.fdb().get(mac, guard);
+                if here.is_some_and(|entry| entry.remote(guard).is_none())
+                    && vnet.varp().may_answer(vnet)
+                {
+                    sender.tell(VarpOpcode::Announce, mac, origin.host, 0);
+                }
+            }
+            Judged::AskedPresence => {
+                if vnet.varp().may_answer(vnet) {
+                    let nobody = Mac::from_bytes([0; 6]);
+                    sender.tell(VarpOpcode::Announce, nobody, origin.host, 0);
+                }
+            }
+            Judged::Announced(mac, host) => {
+                let acceptable = mac != device.address() && vnet.accepts(host, guard);
+                if !acceptable {
+                    vnet.count(NetCounter::RxVarpRefused);
+                    return Ok(());
+                }
+                let heard = vnet.fdb().hear(mac, Some(host), guard);
+                vnet.heard(mac, Some(host), heard, guard);
+                // Known from data already, which may have come while frames were being held.
+                vnet.varp().resolved(vnet, mac, guard);
+                watched(vnet, mac, origin.host, host);
+            }
+            Judged::Present(host) => {
+                watched(vnet, Mac::from_bytes([0; 6]), origin.host, host);
+            }
+            Judged::Withdrawn(mac) => {
+                vnet.fdb().withdrawn(mac, origin.host);
+            }
+            Judged::Refused => {
+                if !matches!(message.opcode, VarpOpcode::Unknown(_)) {
+                    vnet.count(NetCounter::RxVarpRefused);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Passes a packet that came to the group on to the peers. False if one of them has sent the same just now.
+    #[inline]
+    fn forward(&self, underlay: &Underlay, skb: &mut SkBuff, origin: &Origin) -> bool {
+        // Only who forwards remembers.
+        let Some(recent) = underlay.recent() else {
+            return true;
+        };
+        let len = skb.len();
+        let Some(payload) = skb.pull(len).and_then(|bytes| bytes.get(origin.offset..)) else {
+            return true;
+        };
+        let digest = digest(origin.host, payload);
+        if !recent.lock().is_new(digest, None, sys::now()) {
+            return false;
+        }
+        let ttl = vnet_core::abi::TTL_DEFAULT;
+        tx::forward(self, underlay, Some(origin.host), ttl, &[payload, &[]]);
+        true
+    }
+
+    /// Takes a packet that a peer has passed on.
+    fn forwarded(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) {
+        match self.unwrap(&mut skb, origin, guard) {
+            Ok((message, inner)) => self.message(skb, message, &inner, guard),
+            Err(reason) => self.count(reason),
+        }
+    }
+
+    /// Checks a packet that a peer has passed on, sends it to the group, and finds the message in it.
+    fn unwrap(
+        &self,
+        skb: &mut SkBuff,
+        origin: &Origin,
+        guard: &Guard,
+    ) -> Result<(MessageId, Origin), HostCounter> {
+        let underlay = self
+            .underlay(guard)
+            .filter(|underlay| origin.unicast && underlay.is_peer(origin.host))
+            .ok_or(HostCounter::RxForwardRefused)?;
+        self.count(HostCounter::RxForward);
+        let len = skb.len();
+        let whole = skb.pull(len).ok_or(HostCounter::RxShort)?;
+        let datagram = whole.get(origin.offset..).ok_or(HostCounter::RxShort)?;
+        let packet = match Forwarded::parse(datagram, underlay.port) {
+            Ok(packet) => packet,
+            Err(_) => return Err(HostCounter::RxForwardRefused),
+        };
+        let source = if packet.source.is_unspecified() {
+            origin.host
+        } else {
+            packet.source
+        };
+        if !is_host(source) {
+            return Err(HostCounter::RxForwardRefused);
+        }
+        if route::is_local(self.net(), source) {
+            // We have sent it ourselves: it went in a circle.
+            return Err(HostCounter::RxDuplicate);
+        }
+        if let Some(recent) = underlay.recent() {
+            let digest = digest(source, packet.payload);
+            if !recent.lock().is_new(digest, Some(origin.host), sys::now()) {
+                return Err(HostCounter::RxDuplicate);
+            }
+        }
+        let message = match MessageId::parse(packet.payload) {
+            Ok(message) => message,
+            Err(error) => return Err(error.counter()),
+        };
+        if packet.ttl > 1 && message != MessageId::Vfwd {
+            tx::relay(
+                self,
+                underlay,
+                source,
+                packet.ttl.saturating_sub(1),
+                packet.payload,
+            );
+        }
+        // The payload lies in the packet: how far from its beginning, and where it ends.
+        let offset = (packet.payload.as_ptr() as usize)
+            .checked_sub(whole.as_ptr() as usize)
+            .ok_or(HostCounter::RxShort)?;
+        let end = offset.saturating_add(packet.payload.len());
+        if skb.truncate(end).is_err() {
+            return Err(HostCounter::RxShort);
+        }
+        let inner = Origin {
+            host: source,
+            tos: origin.tos,
+            unicast: false,
+            offset,
+        };
+        Ok((message, inner))
     }
 }
 
-/// Why what a datagram begins with is not data for a vnet.
-fn reason(datagram: &[u8]) -> HostCounter {
-    match MessageId::parse(datagram) {
-        Ok(MessageId::Varp) => HostCounter::RxVarp,
-        Ok(MessageId::Vfwd) => HostCounter::RxForward,
-        Ok(MessageId::Vudp) => match DataHeader::parse(datagram) {
-            Ok(_) => HostCounter::RxShort,
-            Err(error) => error.counter(),
-        },
-        Err(error) => error.counter(),
+/// Tells who has asked of an answer.
+fn watched(vnet: &Vnet, mac: Mac, host: IpAddr, care_of: IpAddr) {
+    if vnet.varp().is_watched() {
+        vnet.varp().tell(Event::Answer { mac, host, care_of });
     }
 }
 
@@ -104,17 +319,21 @@ fn deliver(
     vnet: &Vnet,
     device: &OwnDevice<Vnet>,
     mut skb: SkBuff,
-    outer: &Outer,
+    start: usize,
+    origin: &Origin,
     guard: &Guard,
 ) -> Result<(), NetCounter> {
     if !device.is_up() {
         return Err(NetCounter::RxDown);
     }
-    if skb.len() < UDP_LEN + DATA_HEADER_LEN + ETHERNET_HEADER_LEN {
+    if !vnet.accepts(origin.host, guard) {
+        return Err(NetCounter::RxNotListed);
+    }
+    if skb.len() < start.saturating_add(ETHERNET_HEADER_LEN) {
         return Err(NetCounter::RxShort);
     }
     let between_namespaces = vnet.namespace().net() != device.net();
-    skb.decapsulate(UDP_LEN + DATA_HEADER_LEN, between_namespaces)
+    skb.decapsulate(start, between_namespaces)
         .map_err(|_| NetCounter::RxNoMemory)?;
     let header = skb
         .pull(ETHERNET_HEADER_LEN)
@@ -126,18 +345,30 @@ fn deliver(
     if header.source == device.address() {
         return Err(NetCounter::RxOwnSource);
     }
+    let to_group = header.destination.is_group();
+    if to_group && !vnet.accepts_flood(origin.host) {
+        return Err(NetCounter::RxFloodLimit);
+    }
     if !skb.enter(device) || !skb.pull_inner_ip() {
         return Err(NetCounter::RxShort);
     }
-    match skb.ecn_decapsulate(outer.tos) {
+    match skb.ecn_decapsulate(origin.tos) {
         Ok(true) => {}
         Ok(false) => return Err(NetCounter::RxEcn),
         Err(_) => return Err(NetCounter::RxNoMemory),
     }
-    match vnet.fdb().hear(header.source, Some(outer.source), guard) {
-        Heard::Moved => vnet.count(NetCounter::Moves),
-        Heard::Full => vnet.count(NetCounter::TableFull),
-        Heard::Known | Heard::New => {}
+    let heard = vnet.fdb().hear(header.source, Some(origin.host), guard);
+    if heard != Heard::Known {
+        vnet.heard(header.source, Some(origin.host), heard, guard);
+    }
+    vnet.varp().resolved(vnet, header.source, guard);
+    if origin.unicast && !to_group {
+        if let Some(entry) = vnet.fdb().get(header.destination, guard) {
+            // One that is damped may as well be here.
+            if entry.remote(guard).is_some() && entry.moves().damped(sys::now()) == 0 {
+                elsewhere(vnet, device, header.destination, origin.host, guard);
+            }
+        }
     }
     if device.deliver(skb, guard) {
         Ok(())
@@ -145,5 +376,17 @@ fn deliver(
         // The device has counted it as dropped already.
         vnet.count(NetCounter::RxBacklog);
         Ok(())
+    }
+}
+
+/// A host has sent a frame here for a MAC address that is behind another one: tells it.
+#[cold]
+fn elsewhere(vnet: &Vnet, device: &OwnDevice<Vnet>, mac: Mac, host: IpAddr, guard: &Guard) {
+    vnet.count(NetCounter::RxElsewhere);
+    if let Some(underlay) = vnet.namespace().underlay(guard) {
+        if vnet.varp().may_answer(vnet) {
+            let sender = Sender::for_message(vnet, device, underlay);
+            sender.tell(VarpOpcode::Withdraw, mac, host, 0);
+        }
     }
 }

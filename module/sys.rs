@@ -13,6 +13,7 @@ pub(crate) mod rcu;
 pub(crate) mod route;
 pub(crate) mod rtnl;
 pub(crate) mod skb;
+pub(crate) mod switchdev;
 pub(crate) mod sync;
 pub(crate) mod table;
 pub(crate) mod udp;
@@ -67,6 +68,11 @@ impl Refusal {
             text: Some(text),
             number: None,
         }
+    }
+
+    /// The errno.
+    pub(crate) const fn error(&self) -> Error {
+        self.error
     }
 
     /// The same, about a number.
@@ -143,6 +149,37 @@ impl<T> CStatic<T> {
 pub(crate) fn jiffies() -> usize {
     // SAFETY: An aligned word that the kernel writes; a volatile read is READ_ONCE.
     unsafe { core::ptr::read_volatile(&raw const bindings::jiffies) as usize }
+}
+
+/// Time since boot, as accurate as a tick.
+pub(crate) fn now() -> vnet_core::Instant {
+    // SAFETY: A function without requirements.
+    vnet_core::Instant::from_millis(unsafe { bindings::vnet_now_ms() })
+}
+
+/// Softirqs are off on this CPU until this is dropped, and it stays on this CPU: what uses per-CPU data may run.
+pub(crate) struct SoftirqsOff(core::marker::PhantomData<*mut ()>);
+
+impl SoftirqsOff {
+    /// Turns them off.
+    pub(crate) fn new() -> Self {
+        // SAFETY: A function without requirements; the guard ends it.
+        unsafe { bindings::vnet_bh_disable() };
+        Self(core::marker::PhantomData)
+    }
+}
+
+impl Drop for SoftirqsOff {
+    fn drop(&mut self) {
+        // SAFETY: Turned off by `new`, on this CPU.
+        unsafe { bindings::vnet_bh_enable() };
+    }
+}
+
+/// Whether the kernel has IPv6, and it was not disabled at boot.
+pub(crate) fn has_ipv6() -> bool {
+    // SAFETY: A function without requirements.
+    unsafe { bindings::vnet_has_ipv6() }
 }
 
 /// Ticks in so many milliseconds, rounded up.

@@ -2,29 +2,39 @@
 
 //! Transmit: from a vnet's device to other hosts.
 //!
-//! Runs in softirq or with softirqs off, under RCU, on many CPUs at once. Takes no lock unless a MAC address is new or has
-//! moved, allocates nothing but room for headers, writes no line that other CPUs write.
+//! Runs in softirq or with softirqs off, under RCU, on many CPUs at once. Takes no lock unless a MAC address is new, has
+//! moved, or is unknown; allocates nothing but room for headers, writes no line that other CPUs write.
 
-use vnet_core::abi::NetCounter;
-use vnet_core::wire::{DataHeader, EthernetHeader, ETHERNET_HEADER_LEN};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::device::{Vnet, OVERHEAD};
+use vnet_core::abi::{self, HostCounter, NetCounter};
+use vnet_core::varp::Fate;
+use vnet_core::wire::{
+    DataHeader, EthernetHeader, ForwardHeader, VarpMessage, VarpOpcode, ETHERNET_HEADER_LEN,
+    GROUP_DEFAULT, OVERHEAD_V4, OVERHEAD_V6,
+};
+use vnet_core::Mac;
+
+use crate::device::Vnet;
 use crate::fdb::Heard;
-use crate::namespace::Underlay;
+use crate::namespace::{Namespace, Underlay};
 use crate::remote::Remote;
 use crate::sys::netdev::OwnDevice;
 use crate::sys::rcu::Guard;
 use crate::sys::route::{Flow, NoRoute, Route};
 use crate::sys::skb::SkBuff;
 use crate::sys::udp::Envelope;
+use crate::varp::Unknown;
 
-/// What is the same for all copies of a frame.
-struct Sender<'a> {
+/// What is the same for all packets that a frame, or a message, makes.
+pub(crate) struct Sender<'a> {
     vnet: &'a Vnet,
     device: &'a OwnDevice<Vnet>,
     underlay: &'a Underlay,
     /// Outer type of service.
     tos: u8,
+    ttl: u8,
+    source_port: u16,
 }
 
 /// Sends a frame to where its destination is, or to everyone.
@@ -40,28 +50,19 @@ pub(crate) fn transmit(vnet: &Vnet, device: &OwnDevice<Vnet>, mut skb: SkBuff, g
         return drop_frame(vnet, device, NetCounter::TxShort);
     }
     if header.source.is_valid_source() {
-        match vnet.fdb().hear(header.source, None, guard) {
-            Heard::Moved => vnet.count(NetCounter::Moves),
-            Heard::Full => vnet.count(NetCounter::TableFull),
-            Heard::Known | Heard::New => {}
-        }
+        vnet.hear_here(header.source, guard);
     }
     let Some(underlay) = vnet.namespace().underlay(guard) else {
         return drop_frame(vnet, device, NetCounter::TxNoSocket);
     };
-    let sender = Sender {
-        vnet,
-        device,
-        underlay,
-        tos: skb.ecn_encapsulate(),
-    };
-    if !header.destination.is_group() {
-        if let Some(remote) = vnet.fdb().find(header.destination, guard) {
-            return sender.send(skb, remote);
-        }
-        vnet.count(NetCounter::Unknown);
+    let sender = Sender::for_frame(vnet, device, underlay, &mut skb);
+    if header.destination.is_group() {
+        return sender.flood(skb);
     }
-    sender.flood(skb);
+    match vnet.fdb().find(header.destination, guard) {
+        Some(remote) => sender.send(skb, remote),
+        None => sender.unknown(skb, header.destination, guard),
+    }
 }
 
 fn drop_frame(vnet: &Vnet, device: &OwnDevice<Vnet>, reason: NetCounter) {
@@ -69,45 +70,158 @@ fn drop_frame(vnet: &Vnet, device: &OwnDevice<Vnet>, reason: NetCounter) {
     device.count_tx_dropped();
 }
 
-impl Sender<'_> {
-    /// Sends a frame to the group and to each peer.
-    fn flood(&self, skb: SkBuff) {
-        let mut targets = self.underlay.flood_targets();
-        let Some(mut target) = targets.next() else {
-            return drop_frame(self.vnet, self.device, NetCounter::TxNoDestination);
+impl Vnet {
+    /// A frame from a MAC address was sent from here.
+    #[inline]
+    pub(crate) fn hear_here(&self, mac: Mac, guard: &Guard) {
+        let heard = self.fdb().hear(mac, None, guard);
+        if heard != Heard::Known {
+            self.heard(mac, None, heard, guard);
+        }
+    }
+}
+
+impl<'a> Sender<'a> {
+    /// For a frame, whose headers were set by [`SkBuff::begin_frame`].
+    #[inline]
+    pub(crate) fn for_frame(
+        vnet: &'a Vnet,
+        device: &'a OwnDevice<Vnet>,
+        underlay: &'a Underlay,
+        skb: &mut SkBuff,
+    ) -> Self {
+        let dscp = match underlay.dscp {
+            abi::DSCP_INHERIT => skb.inner_dscp(),
+            dscp => dscp << 2,
         };
+        let ttl = match underlay.ttl {
+            abi::TTL_INHERIT => match skb.inner_ttl() {
+                0 => abi::TTL_DEFAULT,
+                ttl => ttl,
+            },
+            ttl => ttl,
+        };
+        let source_port = if vnet.flow_port() {
+            skb.flow_port(vnet.namespace().net())
+        } else {
+            underlay.port
+        };
+        Self {
+            vnet,
+            device,
+            underlay,
+            tos: skb.ecn_encapsulate(dscp),
+            ttl,
+            source_port,
+        }
+    }
+
+    /// For messages of our own.
+    pub(crate) fn for_message(
+        vnet: &'a Vnet,
+        device: &'a OwnDevice<Vnet>,
+        underlay: &'a Underlay,
+    ) -> Self {
+        Self {
+            vnet,
+            device,
+            underlay,
+            tos: match underlay.dscp {
+                abi::DSCP_INHERIT => 0,
+                dscp => dscp << 2,
+            },
+            ttl: match underlay.ttl {
+                abi::TTL_INHERIT => abi::TTL_DEFAULT,
+                ttl => ttl,
+            },
+            source_port: underlay.port,
+        }
+    }
+
+    /// What to do with a frame to an address of which nothing is known.
+    fn unknown(&self, skb: SkBuff, mac: Mac, guard: &Guard) {
+        let (vnet, device) = (self.vnet, self.device);
+        let submitted = match vnet.varp().submit(vnet, mac, skb, guard) {
+            Unknown::Submitted(submitted) => submitted,
+            // Another CPU has just learned it.
+            Unknown::Known(skb) => match vnet.fdb().find(mac, guard) {
+                Some(remote) => return self.send(skb, remote),
+                None => return self.flood(skb),
+            },
+        };
+        vnet.count(NetCounter::Unknown);
+        if submitted.evicted.is_some() {
+            drop_frame(vnet, device, NetCounter::HoldDropped);
+        }
+        if submitted.ask {
+            self.tell_all(VarpOpcode::Request, mac);
+        }
+        match submitted.fate {
+            Fate::Held => vnet.count(NetCounter::Held),
+            Fate::Flood(skb) => self.flood(skb),
+            Fate::Drop(_) => drop_frame(vnet, device, NetCounter::UnknownDropped),
+        }
+    }
+
+    /// Sends a frame to everyone.
+    pub(crate) fn flood(&self, skb: SkBuff) {
+        let forwards = self.underlay.forward_targets();
+        let mut targets = self.underlay.flood_targets();
+        let mut target = targets.next();
+        if target.is_none() && forwards.is_empty() {
+            return drop_frame(self.vnet, self.device, NetCounter::TxNoDestination);
+        }
         self.vnet.count(NetCounter::Flooded);
-        for next in targets {
+        if !forwards.is_empty() {
             match skb.duplicate() {
-                Some(copy) => self.send(copy, target),
+                Some(copy) => self.forward_frame(copy),
                 None => drop_frame(self.vnet, self.device, NetCounter::TxNoMemory),
             }
-            target = next;
         }
-        self.send(skb, target);
+        for next in targets {
+            if let Some(target) = target {
+                match skb.duplicate() {
+                    Some(copy) => self.send(copy, target),
+                    None => drop_frame(self.vnet, self.device, NetCounter::TxNoMemory),
+                }
+            }
+            target = Some(next);
+        }
+        if let Some(target) = target {
+            self.send(skb, target);
+        }
     }
 
     /// Sends a frame to one host or group.
     #[inline]
-    fn send(&self, mut skb: SkBuff, remote: &Remote) {
+    pub(crate) fn send(&self, mut skb: SkBuff, remote: &Remote) {
         let (vnet, device, underlay) = (self.vnet, self.device, self.underlay);
+        let destination = remote.address();
+        let Some(socket) = underlay.socket(destination) else {
+            return drop_frame(vnet, device, NetCounter::TxNoRoute);
+        };
         let flow = Flow {
-            destination: remote.address(),
+            destination,
             port: underlay.port,
             device: underlay.device,
         };
         let net = vnet.namespace().net();
-        let route = match Route::find(&skb, device, net, &flow, remote.route()) {
+        let route = match Route::find(&skb, device, net, socket, &flow, remote.route()) {
             Ok(route) => route,
             Err(NoRoute::Unreachable) => {
                 return drop_frame(vnet, device, NetCounter::TxNoRoute);
             }
             Err(NoRoute::Loop) => return drop_frame(vnet, device, NetCounter::TxLoop),
         };
+        let overhead = match destination {
+            IpAddr::V4(_) => OVERHEAD_V4 as u32,
+            IpAddr::V6(_) => OVERHEAD_V6 as u32,
+        };
         // Who set an MTU that does not fit the underlay wants fragments. Otherwise the path is narrower than the underlay
         // device, and the sender has to know.
-        if device.mtu().saturating_add(OVERHEAD) <= route.link_mtu() {
-            match skb.fits_path(&route, OVERHEAD as i32, device.is_bridge_port()) {
+        let fits_link = device.mtu().saturating_add(overhead) <= route.link_mtu();
+        if fits_link {
+            match skb.fits_path(&route, overhead as i32, device.is_bridge_port()) {
                 Ok(true) => {}
                 Ok(false) => {
                     drop_frame(vnet, device, NetCounter::TxTooBig);
@@ -123,12 +237,219 @@ impl Sender<'_> {
             return drop_frame(vnet, device, NetCounter::TxNoMemory);
         }
         let envelope = Envelope {
-            destination: remote.address(),
+            source: None,
+            destination,
+            source_port: self.source_port,
             port: underlay.port,
             tos: self.tos,
-            ttl: underlay.ttl,
+            ttl: self.ttl,
+            // A router does not tell where a packet to a group does not fit.
+            fragment: !fits_link || destination.is_multicast(),
             between_namespaces: device.net() != net,
         };
-        underlay.socket().send(skb, route, &envelope);
+        socket.send(skb, route, &envelope);
+    }
+
+    /// Sends a frame wrapped (VFWD) to each peer.
+    fn forward_frame(&self, skb: SkBuff) {
+        let header = DataHeader::emit(*self.vnet.vnet_id());
+        let whole = skb.for_each_segment(|mut segment| {
+            let len = segment.len();
+            match segment.pull(len) {
+                Some(frame) => self.forward(&[&header, frame]),
+                None => drop_frame(self.vnet, self.device, NetCounter::TxNoMemory),
+            }
+        });
+        if !whole {
+            drop_frame(self.vnet, self.device, NetCounter::TxNoMemory);
+        }
+    }
+
+    /// Sends a message of our own wrapped (VFWD) to each peer.
+    fn forward(&self, message: &[&[u8]; 2]) {
+        let namespace = self.vnet.namespace();
+        forward(namespace, self.underlay, None, self.ttl, message);
+    }
+
+    /// Tells everyone something about a MAC address.
+    pub(crate) fn tell_all(&self, opcode: VarpOpcode, mac: Mac) {
+        for target in self.underlay.flood_targets() {
+            self.tell(opcode, mac, target.address(), 0);
+        }
+        for target in self.underlay.forward_targets() {
+            self.tell_wrapped(opcode, mac, target.address());
+        }
+    }
+
+    /// Tells one host or group something about a MAC address, in a packet with a payload of at least `size` bytes.
+    /// False if it could not be sent.
+    pub(crate) fn tell(&self, opcode: VarpOpcode, mac: Mac, to: IpAddr, size: usize) -> bool {
+        let Some((message, route)) = self.message(opcode, mac, to) else {
+            self.vnet.count(NetCounter::TxNoRoute);
+            return false;
+        };
+        let (Some(socket), Some(skb)) = (
+            self.underlay.socket(to),
+            SkBuff::message(&[&message.emit()], size),
+        ) else {
+            self.vnet.count(NetCounter::TxNoMemory);
+            return false;
+        };
+        self.count_told(opcode);
+        let envelope = Envelope {
+            source: None,
+            destination: to,
+            source_port: self.underlay.port,
+            port: self.underlay.port,
+            tos: self.tos,
+            ttl: self.ttl,
+            // Who asks for a size wants to know whether it gets through.
+            fragment: size == 0,
+            between_namespaces: false,
+        };
+        socket.send(skb, route, &envelope);
+        true
+    }
+
+    fn tell_wrapped(&self, opcode: VarpOpcode, mac: Mac, to: IpAddr) {
+        match self.message(opcode, mac, to) {
+            Some((message, route)) => {
+                let group = forward_group(self.underlay);
+                let bytes = message.emit();
+                let parts = [&bytes[..], &[]];
+                if send_wrapped(self.underlay, route, to, None, group, self.ttl, &parts) {
+                    self.count_told(opcode);
+                    self.vnet.namespace().count(HostCounter::TxForward);
+                } else {
+                    self.vnet.count(NetCounter::TxNoMemory);
+                }
+            }
+            None => self.vnet.count(NetCounter::TxNoRoute),
+        }
+    }
+
+    /// A message for a host or group, with the address at which that can reach us.
+    fn message(&self, opcode: VarpOpcode, mac: Mac, to: IpAddr) -> Option<(VarpMessage, Route)> {
+        let net = self.vnet.namespace().net();
+        let socket = self.underlay.socket(to)?;
+        let route = Route::find_own(net, Some(socket), to, self.underlay.device).ok()?;
+        let message = VarpMessage {
+            opcode,
+            id: *self.vnet.vnet_id(),
+            mac,
+            addr: route.source().into(),
+        };
+        Some((message, route))
+    }
+
+    fn count_told(&self, opcode: VarpOpcode) {
+        match opcode {
+            VarpOpcode::Request => self.vnet.count(NetCounter::TxRequest),
+            VarpOpcode::Announce => self.vnet.count(NetCounter::TxAnnounce),
+            VarpOpcode::Withdraw => self.vnet.count(NetCounter::TxWithdraw),
+            VarpOpcode::Unknown(_) => {}
+        }
+    }
+}
+
+/// The group that a wrapped packet is addressed to; the receiver sends it to its own.
+fn forward_group(underlay: &Underlay) -> IpAddr {
+    match underlay.group() {
+        Some(group) => group.address(),
+        None => GROUP_DEFAULT.into(),
+    }
+}
+
+/// Sends a message to each peer, wrapped (VFWD), but not to the host that it came from.
+pub(crate) fn forward(
+    namespace: &Namespace,
+    underlay: &Underlay,
+    from: Option<IpAddr>,
+    ttl: u8,
+    message: &[&[u8]; 2],
+) {
+    let group = forward_group(underlay);
+    for peer in underlay.forward_targets() {
+        let to = peer.address();
+        if from == Some(to) {
+            continue;
+        }
+        let socket = underlay.socket(to);
+        let sent = Route::find_own(namespace.net(), socket, to, underlay.device)
+            .is_ok_and(|route| send_wrapped(underlay, route, to, from, group, ttl, message));
+        if sent {
+            namespace.count(HostCounter::TxForward);
+        }
+    }
+}
+
+fn send_wrapped(
+    underlay: &Underlay,
+    route: Route,
+    to: IpAddr,
+    from: Option<IpAddr>,
+    group: IpAddr,
+    ttl: u8,
+    [first, second]: &[&[u8]; 2],
+) -> bool {
+    let unspecified: IpAddr = match group {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let from = from.unwrap_or(unspecified);
+    let Some(len) = first.len().checked_add(second.len()) else {
+        return false;
+    };
+    let Some(header) = ForwardHeader::emit(from, group, underlay.port, ttl, len) else {
+        return false;
+    };
+    let skb = SkBuff::message(&[header.as_bytes(), first, second], 0);
+    let (Some(socket), Some(skb)) = (underlay.socket(to), skb) else {
+        return false;
+    };
+    let envelope = Envelope {
+        source: None,
+        destination: to,
+        source_port: underlay.port,
+        port: underlay.port,
+        tos: 0,
+        ttl,
+        fragment: true,
+        between_namespaces: false,
+    };
+    socket.send(skb, route, &envelope);
+    true
+}
+
+/// Sends a packet of a peer to the group, on behalf of who sent it first.
+pub(crate) fn relay(
+    namespace: &Namespace,
+    underlay: &Underlay,
+    source: IpAddr,
+    ttl: u8,
+    payload: &[u8],
+) {
+    let Some(group) = underlay.group().map(Remote::address) else {
+        return;
+    };
+    if group.is_ipv4() != source.is_ipv4() {
+        return;
+    }
+    let socket = underlay.socket(group);
+    let route = Route::find_own(namespace.net(), socket, group, underlay.device);
+    let skb = SkBuff::message(&[payload], 0);
+    if let (Some(socket), Ok(route), Some(skb)) = (socket, route, skb) {
+        let envelope = Envelope {
+            source: Some(source),
+            destination: group,
+            source_port: underlay.port,
+            port: underlay.port,
+            tos: 0,
+            ttl,
+            fragment: true,
+            between_namespaces: false,
+        };
+        socket.send(skb, route, &envelope);
+        namespace.count(HostCounter::Relayed);
     }
 }

@@ -7,12 +7,15 @@
 
 mod device;
 mod fdb;
+mod hosts;
 mod namespace;
 mod netlink;
 mod remote;
 mod rx;
+mod settings;
 mod sys;
 mod tx;
+mod varp;
 
 use kernel::prelude::*;
 
@@ -23,6 +26,7 @@ use crate::sys::genl::FamilyRegistration;
 use crate::sys::net::{PerNet, PerNetRegistration};
 use crate::sys::netdev::{Driver, DriverRegistration};
 use crate::sys::rcu;
+use crate::sys::switchdev::{BridgePort, Listener};
 
 /// Version of the module.
 pub(crate) const VERSION: &str = "0.1.0";
@@ -38,6 +42,7 @@ module! {
 /// Everything that is registered, in the order in which it goes: nobody can ask any more before devices go, and devices
 /// before what they hang on.
 struct VnetModule {
+    _listener: Listener<Vnet>,
     _family: FamilyRegistration<VnetFamily>,
     _driver: DriverRegistration<Vnet>,
     _namespaces: PerNetRegistration<Namespace>,
@@ -65,7 +70,9 @@ impl kernel::Module for VnetModule {
         let namespaces = Namespace::registration().register()?;
         let driver = Vnet::registration().register()?;
         let family = netlink::register()?;
+        let listener = Vnet::listener().register()?;
         Ok(Self {
+            _listener: listener,
             _family: family,
             _driver: driver,
             _namespaces: namespaces,

@@ -410,10 +410,20 @@ impl Drop for OwnMessage {
     }
 }
 
-/// Tells the family's multicast group in a namespace of a change. What cannot be told is lost, as always with netlink:
-/// listeners then get ENOBUFS and know.
+/// Tells the family's first multicast group in a namespace of a change.
 pub(crate) fn notify<F: Family>(
     net: Net,
+    command: u8,
+    fill: impl FnOnce(&mut Message<'_>) -> Result,
+) {
+    notify_to::<F>(net, 0, command, fill);
+}
+
+/// Tells one of the family's multicast groups, by its position, of something. Under RTNL. What cannot be told is lost, as
+/// always with netlink: listeners then get ENOBUFS and know.
+pub(crate) fn notify_to<F: Family>(
+    net: Net,
+    group: u32,
     command: u8,
     fill: impl FnOnce(&mut Message<'_>) -> Result,
 ) {
@@ -429,6 +439,7 @@ pub(crate) fn notify<F: Family>(
                 net.as_ptr(),
                 message.into_raw(),
                 0,
+                group,
             )
         };
     }
@@ -529,14 +540,16 @@ pub(crate) trait Family: Sized + 'static {
 /// Most operations of a family.
 const MAX_OPS: usize = 24;
 /// Most attributes of an operation.
-const MAX_POLICY: usize = 16;
+const MAX_POLICY: usize = 40;
+/// Most multicast groups of a family.
+const MAX_GROUPS: usize = 4;
 
 /// What C needs to know of a [`Family`].
 pub(crate) struct FamilyStatic<F> {
     family: CStatic<MaybeUninit<bindings::genl_family>>,
     ops: CStatic<MaybeUninit<[bindings::genl_split_ops; MAX_OPS]>>,
     policies: CStatic<MaybeUninit<[[bindings::nla_policy; MAX_POLICY]; MAX_OPS]>>,
-    group: CStatic<MaybeUninit<bindings::genl_multicast_group>>,
+    groups: CStatic<MaybeUninit<[bindings::genl_multicast_group; MAX_GROUPS]>>,
     /// Whether it can be used to send.
     ready: AtomicBool,
     type_: PhantomData<fn() -> F>,
@@ -620,18 +633,18 @@ impl<F: Family> FamilyStatic<F> {
             family: CStatic::new(MaybeUninit::zeroed()),
             ops: CStatic::new(MaybeUninit::zeroed()),
             policies: CStatic::new(MaybeUninit::zeroed()),
-            group: CStatic::new(MaybeUninit::zeroed()),
+            groups: CStatic::new(MaybeUninit::zeroed()),
             ready: AtomicBool::new(false),
             type_: PhantomData,
         }
     }
 
-    /// Registers the family, with one multicast group. `ops` are in the order of their commands.
+    /// Registers the family, with its multicast groups. `ops` are in the order of their commands.
     pub(crate) fn register(
         &'static self,
         name: &str,
         version: u8,
-        group: &str,
+        groups: &[&str],
         ops: &[Op],
     ) -> Result<FamilyRegistration<F>> {
         fn copy(to: &mut [ffi::c_char], from: &str) {
@@ -639,7 +652,10 @@ impl<F: Family> FamilyStatic<F> {
                 *to = from as ffi::c_char;
             }
         }
-        if ops.len() > MAX_OPS || usize::from(F::MAX_ATTRS) > MAX_POLICY {
+        if ops.len() > MAX_OPS
+            || usize::from(F::MAX_ATTRS) > MAX_POLICY
+            || groups.len() > MAX_GROUPS
+        {
             return Err(EINVAL);
         }
         // SAFETY: Nobody else has the tables before they are registered. They are plain data for which zero is valid.
@@ -671,8 +687,13 @@ impl<F: Family> FamilyStatic<F> {
                     }
                 }
             }
-            let raw_group = self.group.get().cast::<bindings::genl_multicast_group>();
-            copy(&mut (*raw_group).name, group);
+            let raw_groups = &mut *self
+                .groups
+                .get()
+                .cast::<[bindings::genl_multicast_group; MAX_GROUPS]>();
+            for (raw, group) in raw_groups.iter_mut().zip(groups) {
+                copy(&mut raw.name, group);
+            }
             let family = self.family.get().cast::<bindings::genl_family>();
             copy(&mut (*family).name, name);
             (*family).version = u32::from(version);
@@ -680,8 +701,8 @@ impl<F: Family> FamilyStatic<F> {
             (*family).set_parallel_ops(1);
             (*family).split_ops = raw_ops.as_ptr();
             (*family).n_split_ops = ops.len() as u8;
-            (*family).mcgrps = raw_group;
-            (*family).n_mcgrps = 1;
+            (*family).mcgrps = raw_groups.as_ptr();
+            (*family).n_mcgrps = groups.len() as u8;
             (*family).module = bindings::vnet_this_module();
             to_result(bindings::genl_register_family(family))?;
         }

@@ -195,6 +195,21 @@ impl<T> core::ops::Deref for OwnDevice<T> {
 }
 
 impl<T: Driver> OwnDevice<T> {
+    /// A device that may be the driver's; none if it is not.
+    ///
+    /// # Safety
+    ///
+    /// It must live as long as what it is given to.
+    pub(super) unsafe fn from_raw(dev: NonNull<bindings::net_device>) -> Option<Self> {
+        let ours = T::registration().device_ops.get().cast();
+        // SAFETY: By the caller's promise.
+        let is_ours = unsafe { core::ptr::eq((*dev.as_ptr()).netdev_ops, ours) };
+        is_ours.then_some(Self {
+            device: Device(dev),
+            driver: PhantomData,
+        })
+    }
+
     /// The driver's state. The device must be registered.
     #[inline]
     pub(crate) fn state(&self) -> Option<&T> {

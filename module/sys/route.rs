@@ -2,7 +2,7 @@
 
 //! Routes of the underlay.
 
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ptr::NonNull;
 
 use kernel::alloc::Flags;
@@ -14,6 +14,7 @@ use super::bindings;
 use super::net::Net;
 use super::netdev::Device;
 use super::skb::SkBuff;
+use super::udp::UdpSocket;
 
 /// The route to one destination, remembered by each CPU.
 ///
@@ -57,10 +58,10 @@ impl Drop for RouteCache {
 ///
 /// # Invariants
 ///
-/// Owns a count of the route.
+/// Owns a count of the route, which is one to the family of `source`.
 pub(crate) struct Route {
-    rt: NonNull<bindings::rtable>,
-    source: Ipv4Addr,
+    dst: NonNull<bindings::dst_entry>,
+    source: IpAddr,
 }
 
 /// Why there is no route.
@@ -74,60 +75,89 @@ pub(crate) enum NoRoute {
 /// What a route depends on.
 pub(crate) struct Flow {
     /// Where it goes.
-    pub(crate) destination: Ipv4Addr,
+    pub(crate) destination: IpAddr,
     /// UDP port, source and destination.
     pub(crate) port: u16,
     /// Index of the device that it must leave through, or 0.
     pub(crate) device: u32,
 }
 
+/// An IPv6 address as C has it.
+pub(super) fn in6(address: Ipv6Addr) -> bindings::in6_addr {
+    let mut raw = bindings::in6_addr::default();
+    raw.in6_u.u6_addr8 = address.octets();
+    raw
+}
+
+/// An IPv6 address from C.
+fn from_in6(raw: &bindings::in6_addr) -> Ipv6Addr {
+    // SAFETY: All members of the union are 16 bytes of numbers.
+    Ipv6Addr::from(unsafe { raw.in6_u.u6_addr8 })
+}
+
 impl Route {
-    /// Finds the route for a packet that a device has taken.
+    /// Finds the route for a packet that a device has taken, to be sent through a socket of the family.
     #[inline]
     pub(crate) fn find(
         skb: &SkBuff,
         device: &Device,
         net: Net,
+        socket: &UdpSocket,
         flow: &Flow,
         cache: &RouteCache,
     ) -> Result<Self, NoRoute> {
-        let mut key = bindings::ip_tunnel_key::default();
-        key.u.ipv4.dst = u32::from_ne_bytes(flow.destination.octets());
-        let mut source = 0;
         let port = flow.port.to_be();
         // A mark can lead elsewhere by policy: such a packet neither uses nor fills what others remember.
         let cache = match skb.mark() {
             0 => cache.cache.get(),
             _ => core::ptr::null_mut(),
         };
-        // SAFETY: All pointers are to live objects; softirqs are off, as a device transmits.
-        let rt = unsafe {
-            bindings::udp_tunnel_dst_lookup(
-                skb.as_ptr(),
-                device.as_ptr(),
-                net.as_ptr(),
-                flow.device as i32,
-                &mut source,
-                &key,
-                port,
-                port,
-                0,
-                cache,
-            )
+        let (dst, source) = match flow.destination {
+            IpAddr::V4(destination) => {
+                let mut key = bindings::ip_tunnel_key::default();
+                key.u.ipv4.dst = u32::from_ne_bytes(destination.octets());
+                let mut source = 0;
+                // SAFETY: All pointers are to live objects; softirqs are off, as a device transmits.
+                let rt = unsafe {
+                    bindings::udp_tunnel_dst_lookup(
+                        skb.as_ptr(),
+                        device.as_ptr(),
+                        net.as_ptr(),
+                        flow.device as i32,
+                        &mut source,
+                        &key,
+                        port,
+                        port,
+                        0,
+                        cache,
+                    )
+                };
+                let source = Ipv4Addr::from(source.to_ne_bytes());
+                // The entry is the first field of an IPv4 route.
+                (rt.cast::<bindings::dst_entry>(), IpAddr::V4(source))
+            }
+            IpAddr::V6(destination) => {
+                let mut source = bindings::in6_addr::default();
+                // SAFETY: As above.
+                let dst = unsafe {
+                    bindings::vnet_tunnel_route6(
+                        skb.as_ptr(),
+                        device.as_ptr(),
+                        net.as_ptr(),
+                        socket.sock(),
+                        flow.device as i32,
+                        &mut source,
+                        &in6(destination),
+                        port,
+                        port,
+                        cache,
+                    )
+                };
+                (dst, IpAddr::V6(from_in6(&source)))
+            }
         };
-        if (rt as usize) >= usize::MAX - 4094 {
-            return Err(if rt as isize == -(bindings::ELOOP as isize) {
-                NoRoute::Loop
-            } else {
-                NoRoute::Unreachable
-            });
-        }
-        let rt = NonNull::new(rt).ok_or(NoRoute::Unreachable)?;
-        // INVARIANT: The lookup counted it for us.
-        let route = Self {
-            rt,
-            source: Ipv4Addr::from(source.to_ne_bytes()),
-        };
+        // SAFETY: The lookups count what they return for us, and it is of the family of the source.
+        let route = unsafe { Self::from_lookup(dst, source) }?;
         // The lookup checks this only when it fills the cache, which several devices share.
         if route.device_ptr() == device.as_ptr() {
             return Err(NoRoute::Loop);
@@ -135,9 +165,65 @@ impl Route {
         Ok(route)
     }
 
+    /// Finds the route for who sends nothing on behalf of a device. With a socket, for what is sent through it.
+    pub(crate) fn find_own(
+        net: Net,
+        socket: Option<&UdpSocket>,
+        destination: IpAddr,
+        device: u32,
+    ) -> Result<Self, NoRoute> {
+        let (dst, source) = match destination {
+            IpAddr::V4(destination) => {
+                let destination = u32::from_ne_bytes(destination.octets());
+                let mut source = 0;
+                // SAFETY: The namespace lives; the result has a place.
+                let dst = unsafe {
+                    bindings::vnet_route4(net.as_ptr(), destination, device as i32, &mut source)
+                };
+                (dst, IpAddr::V4(Ipv4Addr::from(source.to_ne_bytes())))
+            }
+            IpAddr::V6(destination) => {
+                let sock = socket.map_or(core::ptr::null_mut(), UdpSocket::sock);
+                let mut source = bindings::in6_addr::default();
+                // SAFETY: As above; without a socket none is looked at.
+                let dst = unsafe {
+                    bindings::vnet_route6(
+                        net.as_ptr(),
+                        sock,
+                        &in6(destination),
+                        device as i32,
+                        &mut source,
+                    )
+                };
+                (dst, IpAddr::V6(from_in6(&source)))
+            }
+        };
+        // SAFETY: The lookups count what they return for us, and it is of the family of the source.
+        unsafe { Self::from_lookup(dst, source) }
+    }
+
+    /// What a lookup returned: a route, or an error.
+    ///
+    /// # Safety
+    ///
+    /// A route must be counted for the caller, and be of the family of `source`.
+    #[inline]
+    unsafe fn from_lookup(dst: *mut bindings::dst_entry, source: IpAddr) -> Result<Self, NoRoute> {
+        if (dst as usize) >= usize::MAX - 4094 {
+            return Err(if dst as isize == -(bindings::ELOOP as isize) {
+                NoRoute::Loop
+            } else {
+                NoRoute::Unreachable
+            });
+        }
+        let dst = NonNull::new(dst).ok_or(NoRoute::Unreachable)?;
+        // INVARIANT: By the caller's promise.
+        Ok(Self { dst, source })
+    }
+
     fn device_ptr(&self) -> *mut bindings::net_device {
         // SAFETY: The route lives, by the type invariant.
-        unsafe { bindings::vnet_rt_dev(self.rt.as_ptr()) }
+        unsafe { bindings::vnet_dst_dev(self.dst.as_ptr()) }
     }
 
     /// MTU of the device that it leaves through.
@@ -149,53 +235,50 @@ impl Route {
 
     /// The route as C wants it.
     #[inline]
-    pub(super) fn as_ptr(&self) -> *mut bindings::rtable {
-        self.rt.as_ptr()
+    pub(super) fn as_ptr(&self) -> *mut bindings::dst_entry {
+        self.dst.as_ptr()
     }
 
-    /// The source address.
+    /// The source address that goes with it.
     #[inline]
-    pub(super) fn source(&self) -> Ipv4Addr {
+    pub(crate) fn source(&self) -> IpAddr {
         self.source
     }
 
     /// Gives the count away.
     #[inline]
-    pub(super) fn into_raw(self) -> *mut bindings::rtable {
-        let rt = self.rt.as_ptr();
+    pub(super) fn into_raw(self) -> *mut bindings::dst_entry {
+        let dst = self.dst.as_ptr();
         core::mem::forget(self);
-        rt
+        dst
     }
 }
 
 impl Drop for Route {
     fn drop(&mut self) {
         // SAFETY: Owns a count, by the type invariant.
-        unsafe { bindings::vnet_dst_release(self.rt.as_ptr()) };
+        unsafe { bindings::vnet_dst_release(self.dst.as_ptr()) };
     }
 }
 
 /// Index and MTU of the device through which packets to an address leave, if any does.
-pub(crate) fn egress(net: Net, destination: Ipv4Addr, device: u32) -> Option<(u32, u32)> {
-    let (mut ifindex, mut mtu) = (0, 0);
-    let destination = u32::from_ne_bytes(destination.octets());
-    // SAFETY: The namespace lives; the results have a place.
-    let found = unsafe {
-        bindings::vnet_route_egress(
-            net.as_ptr(),
-            destination,
-            device as i32,
-            &mut ifindex,
-            &mut mtu,
-        )
-    };
-    (found == 0).then_some((ifindex as u32, mtu))
+pub(crate) fn egress(net: Net, destination: IpAddr, device: u32) -> Option<(u32, u32)> {
+    let route = Route::find_own(net, None, destination, device).ok()?;
+    // SAFETY: The route keeps its device.
+    let index = unsafe { (*route.device_ptr()).ifindex } as u32;
+    Some((index, route.link_mtu()))
 }
 
 /// Whether an address is one of the namespace's own.
-pub(crate) fn is_local(net: Net, address: Ipv4Addr) -> bool {
-    // SAFETY: The namespace lives.
-    let kind =
-        unsafe { bindings::inet_addr_type(net.as_ptr(), u32::from_ne_bytes(address.octets())) };
-    kind == bindings::RTN_LOCAL
+pub(crate) fn is_local(net: Net, address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let address = u32::from_ne_bytes(address.octets());
+            // SAFETY: The namespace lives.
+            let kind = unsafe { bindings::inet_addr_type(net.as_ptr(), address) };
+            kind == bindings::RTN_LOCAL
+        }
+        // SAFETY: The namespace lives.
+        IpAddr::V6(address) => unsafe { bindings::vnet_is_local6(net.as_ptr(), &in6(address)) },
+    }
 }

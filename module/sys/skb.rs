@@ -6,13 +6,14 @@
 //! takes it by `&mut`: no slice outlives such a call.
 
 use core::mem::ManuallyDrop;
-use core::net::Ipv4Addr;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use core::ptr::NonNull;
 
 use kernel::error::to_result;
 use kernel::prelude::*;
 
 use super::bindings;
+use super::net::Net;
 use super::netdev::Device;
 use super::route::Route;
 
@@ -23,13 +24,16 @@ use super::route::Route;
 /// Points to a packet of which this owns a count.
 pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 
-/// Of the outer IPv4 header, what the receiver looks at.
+// SAFETY: An owned packet belongs to no thread. That it refers to data of other owners is C's to take care of.
+unsafe impl Send for SkBuff {}
+
+/// Of the outer IP header, what the receiver looks at.
 #[derive(Clone, Copy)]
 pub(crate) struct Outer {
     /// Source address.
-    pub(crate) source: Ipv4Addr,
+    pub(crate) source: IpAddr,
     /// Destination address.
-    pub(crate) destination: Ipv4Addr,
+    pub(crate) destination: IpAddr,
     /// Type of service, with the congestion marks.
     pub(crate) tos: u8,
 }
@@ -92,30 +96,77 @@ impl SkBuff {
         self.linear().get(..len)
     }
 
-    /// The outer IPv4 header of a packet that came in through a UDP socket.
+    /// The outer IP header of a packet that came in through a UDP socket.
     #[inline]
-    pub(crate) fn outer_ipv4(&self) -> Option<Outer> {
-        const LEN: usize = 20;
-        let raw = self.raw();
+    pub(crate) fn outer(&self) -> Option<Outer> {
         // SAFETY: The packet is alive.
         let offset = unsafe { bindings::vnet_skb_network_offset(self.as_ptr()) };
         let offset = usize::try_from(offset).ok()?;
-        let end = raw.tail as usize;
-        if offset.checked_add(LEN)? > end {
-            return None;
+        let raw = self.raw();
+        let len = (raw.tail as usize).checked_sub(offset)?;
+        // SAFETY: From `head` to `tail` is the linear part of the buffer, and the header begins before its end.
+        let header = unsafe { core::slice::from_raw_parts(raw.head.add(offset), len) };
+        let (first, second) = (*header.first()?, *header.get(1)?);
+        match first >> 4 {
+            4 => {
+                let source = *header.get(12..)?.first_chunk::<4>()?;
+                let destination = *header.get(16..)?.first_chunk::<4>()?;
+                Some(Outer {
+                    source: Ipv4Addr::from(source).into(),
+                    destination: Ipv4Addr::from(destination).into(),
+                    tos: second,
+                })
+            }
+            6 => {
+                let source = *header.get(8..)?.first_chunk::<16>()?;
+                let destination = *header.get(24..)?.first_chunk::<16>()?;
+                Some(Outer {
+                    source: Ipv6Addr::from(source).into(),
+                    destination: Ipv6Addr::from(destination).into(),
+                    tos: (first << 4) | (second >> 4),
+                })
+            }
+            _ => None,
         }
-        // SAFETY: From `head` to `tail` is the linear part of the buffer, and the header lies before its end.
-        let header = unsafe { &*raw.head.add(offset).cast::<[u8; LEN]>() };
-        let [version, tos, _, _, _, _, _, _, _, _, _, _, addresses @ ..] = header;
-        if version >> 4 != 4 {
-            return None;
+    }
+
+    /// A packet that holds a message of our own, filled up with zeros to `len` bytes if it is shorter. Does not sleep.
+    pub(crate) fn message(parts: &[&[u8]], len: usize) -> Option<Self> {
+        let total = parts
+            .iter()
+            .try_fold(0_usize, |sum, part| sum.checked_add(part.len()))?;
+        let total = total.max(len);
+        // SAFETY: Makes a new packet.
+        let skb = unsafe { bindings::vnet_skb_message(u32::try_from(total).ok()?) };
+        // INVARIANT: It is ours.
+        let skb = Self(NonNull::new(skb)?);
+        // SAFETY: The packet has that many initialised bytes in one piece, which nobody else sees yet.
+        let bytes = unsafe { core::slice::from_raw_parts_mut(skb.raw().data, total) };
+        for (to, from) in bytes.iter_mut().zip(parts.iter().copied().flatten()) {
+            *to = *from;
         }
-        let [s0, s1, s2, s3, d0, d1, d2, d3] = *addresses;
-        Some(Outer {
-            source: Ipv4Addr::new(s0, s1, s2, s3),
-            destination: Ipv4Addr::new(d0, d1, d2, d3),
-            tos: *tos,
-        })
+        Some(skb)
+    }
+
+    /// The source port that the flow of an inner frame gives. Needs [`SkBuff::begin_frame`] first.
+    #[inline]
+    pub(crate) fn flow_port(&mut self, net: Net) -> u16 {
+        // SAFETY: The packet is ours, the namespace lives.
+        u16::from_be(unsafe { bindings::vnet_skb_flow_port(net.as_ptr(), self.as_ptr()) })
+    }
+
+    /// TTL or hop limit of the inner packet, 0 if it is not IP. Needs [`SkBuff::begin_frame`] first.
+    #[inline]
+    pub(crate) fn inner_ttl(&self) -> u8 {
+        // SAFETY: The packet is alive, and its network header is set and linear.
+        unsafe { bindings::vnet_skb_inner_ttl(self.as_ptr()) }
+    }
+
+    /// DSCP of the inner packet, in the upper six bits; 0 if it is not IP. Needs [`SkBuff::begin_frame`] first.
+    #[inline]
+    pub(crate) fn inner_dscp(&self) -> u8 {
+        // SAFETY: The packet is alive, and its network header is set and linear.
+        unsafe { bindings::vnet_skb_inner_dsfield(self.as_ptr()) & 0xfc }
     }
 
     /// Its mark, by which policy routing may tell it apart.
@@ -131,6 +182,46 @@ impl SkBuff {
         let copy = unsafe { bindings::vnet_skb_clone(self.as_ptr()) };
         // INVARIANT: A clone has a count of its own.
         NonNull::new(copy).map(Self)
+    }
+
+    /// Makes it one that can wait, without keeping what it came from.
+    pub(crate) fn keep(&mut self) {
+        // SAFETY: The packet is ours; under RCU, as all who transmit.
+        unsafe { bindings::vnet_skb_keep(self.as_ptr()) };
+    }
+
+    /// Hands out its segments, with their checksums, if it is to be cut into segments, or else itself. False if there was no
+    /// memory for that, and nothing was handed out.
+    pub(crate) fn for_each_segment(self, mut each: impl FnMut(Self)) -> bool {
+        // SAFETY: The packet is ours.
+        if !unsafe { bindings::vnet_skb_is_gso(self.as_ptr()) } {
+            // SAFETY: As above.
+            if unsafe { bindings::vnet_skb_checksum_help(self.as_ptr()) } != 0 {
+                return false;
+            }
+            each(self);
+            return true;
+        }
+        // SAFETY: As above. What is returned is a list of packets of ours.
+        let mut list = unsafe { bindings::vnet_skb_segments(self.as_ptr()) };
+        let some = !list.is_null();
+        while let Some(first) = NonNull::new(list) {
+            // SAFETY: The first of a list of packets of ours, which is taken off.
+            list = unsafe { bindings::vnet_skb_next(first.as_ptr()) };
+            // INVARIANT: Ours, as said.
+            each(Self(first));
+        }
+        some
+    }
+
+    /// Cuts it to `len` bytes, from where it begins now.
+    ///
+    /// # Errors
+    ///
+    /// ENOMEM.
+    pub(crate) fn truncate(&mut self, len: usize) -> Result {
+        // SAFETY: The packet is ours.
+        to_result(unsafe { bindings::vnet_skb_trim(self.as_ptr(), u32::try_from(len)?) })
     }
 
     /// Marks where the Ethernet header of a packet that is to be sent begins, and where the network header, behind any
@@ -207,11 +298,12 @@ impl SkBuff {
         Ok(wrong == 0)
     }
 
-    /// The outer TOS for a frame: the inner congestion marks (RFC 6040). Needs [`SkBuff::begin_frame`] first.
+    /// The outer TOS for a frame: this DSCP and the inner congestion marks (RFC 6040). Needs [`SkBuff::begin_frame`]
+    /// first.
     #[inline]
-    pub(crate) fn ecn_encapsulate(&self) -> u8 {
+    pub(crate) fn ecn_encapsulate(&self, dscp: u8) -> u8 {
         // SAFETY: The packet is alive, and its network header is set and linear.
-        unsafe { bindings::vnet_skb_ecn_encapsulate(self.as_ptr(), 0) }
+        unsafe { bindings::vnet_skb_ecn_encapsulate(self.as_ptr(), dscp) }
     }
 
     /// Checks that it fits the path with `overhead` bytes more. If not, and its sender behind the bridge must be told, it
@@ -227,14 +319,9 @@ impl SkBuff {
         overhead: i32,
         bridged: bool,
     ) -> Result<bool> {
-        // SAFETY: The packet is ours, the route alive; its destination entry is its first field.
+        // SAFETY: The packet is ours, the route alive.
         let answered = unsafe {
-            bindings::vnet_skb_tunnel_check_pmtu(
-                self.as_ptr(),
-                route.as_ptr().cast(),
-                overhead,
-                bridged,
-            )
+            bindings::vnet_skb_tunnel_check_pmtu(self.as_ptr(), route.as_ptr(), overhead, bridged)
         };
         to_result(answered.min(0))?;
         Ok(answered == 0)
@@ -260,9 +347,10 @@ impl SkBuff {
         route: &Route,
         header: &[u8; N],
     ) -> Result {
-        // SAFETY: The packet is ours, the route alive; its destination entry is its first field.
+        let ip_len = if route.source().is_ipv4() { 20 } else { 40 };
+        // SAFETY: The packet is ours, the route alive.
         to_result(unsafe {
-            bindings::vnet_skb_tunnel_prepare(self.as_ptr(), route.as_ptr().cast(), N as u32)
+            bindings::vnet_skb_tunnel_prepare(self.as_ptr(), route.as_ptr(), N as u32, ip_len)
         })?;
         // SAFETY: There is room for N bytes, just made in a head that nobody shares.
         unsafe {

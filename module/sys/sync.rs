@@ -19,6 +19,12 @@ pub(crate) enum LockKind {
     Sweep,
     /// Remotes of a namespace.
     Remotes,
+    /// What a vnet has to ask and to announce.
+    Varp,
+    /// How many floods come from each host.
+    Floods,
+    /// Forwarded packets of the last moments.
+    Recent,
 }
 
 /// Data behind a spinlock that is held with softirqs off.
@@ -44,6 +50,9 @@ impl<T> BhLock<T> {
                     LockKind::Fdb => bindings::vnet_fdb_lock_init(slot),
                     LockKind::Sweep => bindings::vnet_sweep_lock_init(slot),
                     LockKind::Remotes => bindings::vnet_remotes_lock_init(slot),
+                    LockKind::Varp => bindings::vnet_varp_lock_init(slot),
+                    LockKind::Floods => bindings::vnet_floods_lock_init(slot),
+                    LockKind::Recent => bindings::vnet_recent_lock_init(slot),
                 }
             }),
             data: UnsafeCell::new(value),

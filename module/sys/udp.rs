@@ -3,7 +3,7 @@
 //! The UDP socket of a tunnel.
 
 use core::ffi::c_void;
-use core::net::Ipv4Addr;
+use core::net::IpAddr;
 use core::ptr::NonNull;
 
 use kernel::error::to_result;
@@ -14,7 +14,7 @@ use kernel::sync::Arc;
 use super::bindings;
 use super::net::Net;
 use super::rcu::{self, Guard};
-use super::route::Route;
+use super::route::{in6, Route};
 use super::rtnl::Rtnl;
 use super::skb::SkBuff;
 
@@ -29,7 +29,33 @@ pub(crate) trait Receiver: Sync + 'static {
     fn receive(&self, skb: SkBuff, guard: &Guard);
 }
 
-/// A UDP socket of the kernel's, bound to a port on all addresses.
+/// A family of underlay addresses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IpFamily {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+impl IpFamily {
+    /// The family of an address.
+    pub(crate) fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    fn number(self) -> u32 {
+        match self {
+            Self::V4 => bindings::AF_INET,
+            Self::V6 => bindings::AF_INET6,
+        }
+    }
+}
+
+/// A UDP socket of the kernel's, bound to a port on all addresses of a family.
 ///
 /// # Invariants
 ///
@@ -46,17 +72,19 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// EADDRINUSE if the port is taken.
+    /// EADDRINUSE if the port is taken, EAFNOSUPPORT if the kernel does not have the family.
     pub(crate) fn open<R: Receiver>(
         net: Net,
+        family: IpFamily,
         port: u16,
         receiver: &'static R,
     ) -> Result<Arc<Self>> {
-        let socket = Self::create(net, port)?;
+        let socket = Self::create(net, family, port)?;
         let mut config = bindings::udp_tunnel_sock_cfg {
             sk_user_data: core::ptr::from_ref(receiver).cast_mut().cast(),
             encap_type: 1,
             encap_rcv: Some(encap_rcv::<R>),
+            encap_err_lookup: Some(encap_err_lookup),
             gro_receive: Some(gro_receive::<R>),
             gro_complete: Some(gro_complete::<R>),
             ..Default::default()
@@ -73,22 +101,38 @@ impl UdpSocket {
         Ok(Arc::new(socket, GFP_KERNEL)?)
     }
 
-    fn create(net: Net, port: u16) -> Result<Self> {
+    fn create(net: Net, family: IpFamily, port: u16) -> Result<Self> {
         let mut config = bindings::udp_port_cfg {
-            family: bindings::AF_INET as u8,
+            family: family.number() as u8,
             local_udp_port: port.to_be(),
             ..Default::default()
         };
-        config.set_use_udp_checksums(1);
         let mut socket = core::ptr::null_mut();
-        // SAFETY: The namespace lives; C only reads the configuration.
-        to_result(unsafe { bindings::udp_sock_create4(net.as_ptr(), &mut config, &mut socket) })?;
+        match family {
+            IpFamily::V4 => {
+                config.set_use_udp_checksums(1);
+                // SAFETY: The namespace lives; C only reads the configuration.
+                to_result(unsafe {
+                    bindings::udp_sock_create4(net.as_ptr(), &mut config, &mut socket)
+                })?;
+            }
+            IpFamily::V6 => {
+                config.set_ipv6_v6only(1);
+                config.set_use_udp6_tx_checksums(1);
+                config.set_use_udp6_rx_checksums(1);
+                // SAFETY: As above.
+                to_result(unsafe {
+                    bindings::vnet_udp_sock_create6(net.as_ptr(), &mut config, &mut socket)
+                })?;
+            }
+        }
         // INVARIANT: Just opened.
         NonNull::new(socket).map(Self).ok_or(ENOMEM)
     }
 
+    /// The socket as C wants it.
     #[inline]
-    fn sock(&self) -> *mut bindings::sock {
+    pub(super) fn sock(&self) -> *mut bindings::sock {
         // SAFETY: Open, by the type invariant.
         unsafe { (*self.0.as_ptr()).sk }
     }
@@ -115,7 +159,7 @@ impl Drop for UdpSocket {
 /// The socket is open and ours.
 pub(crate) struct Membership {
     socket: NonNull<bindings::socket>,
-    group: Ipv4Addr,
+    group: IpAddr,
     device: u32,
 }
 
@@ -125,23 +169,31 @@ impl Membership {
     /// # Errors
     ///
     /// ENODEV if the device is not there or cannot do multicast.
-    pub(crate) fn join(net: Net, group: Ipv4Addr, device: u32, _rtnl: &Rtnl) -> Result<Self> {
+    pub(crate) fn join(net: Net, group: IpAddr, device: u32, _rtnl: &Rtnl) -> Result<Self> {
         let mut socket = core::ptr::null_mut();
         // SAFETY: The namespace lives; the result has a place.
-        to_result(unsafe { bindings::vnet_group_sock_create(net.as_ptr(), &mut socket) })?;
+        to_result(unsafe {
+            let family = IpFamily::of(group).number() as ffi::c_int;
+            bindings::vnet_group_sock_create(net.as_ptr(), family, &mut socket)
+        })?;
         // INVARIANT: Just opened.
         let membership = Self {
             socket: NonNull::new(socket).ok_or(ENOMEM)?,
             group,
             device,
         };
-        // SAFETY: The socket is open.
+        let device = device as ffi::c_int;
+        // SAFETY: The socket is open, and of the family of the group.
         to_result(unsafe {
-            bindings::vnet_join_group(
-                membership.sock(),
-                u32::from_ne_bytes(group.octets()),
-                device as ffi::c_int,
-            )
+            match group {
+                IpAddr::V4(group) => {
+                    let group = u32::from_ne_bytes(group.octets());
+                    bindings::vnet_join_group(membership.sock(), group, device)
+                }
+                IpAddr::V6(group) => {
+                    bindings::vnet_join_group6(membership.sock(), &in6(group), device)
+                }
+            }
         })?;
         Ok(membership)
     }
@@ -153,13 +205,18 @@ impl Membership {
 
     /// Leaves the group. Sleeps.
     pub(crate) fn leave(self, _rtnl: &Rtnl) {
-        // SAFETY: The socket is open, and RTNL is held.
+        let device = self.device as ffi::c_int;
+        // SAFETY: The socket is open, and of the family of the group; RTNL is held.
         unsafe {
-            bindings::vnet_leave_group(
-                self.sock(),
-                u32::from_ne_bytes(self.group.octets()),
-                self.device as ffi::c_int,
-            )
+            match self.group {
+                IpAddr::V4(group) => {
+                    let group = u32::from_ne_bytes(group.octets());
+                    bindings::vnet_leave_group(self.sock(), group, device);
+                }
+                IpAddr::V6(group) => {
+                    bindings::vnet_leave_group6(self.sock(), &in6(group), device);
+                }
+            }
         };
     }
 
@@ -183,42 +240,76 @@ impl Drop for Membership {
 
 /// What the outer headers of a packet are made of, beside the route.
 pub(crate) struct Envelope {
-    /// Destination address.
-    pub(crate) destination: Ipv4Addr,
-    /// UDP port, source and destination.
+    /// Source address, unless it is the one that goes with the route. Of the family of `destination`.
+    pub(crate) source: Option<IpAddr>,
+    /// Destination address, of the family of the route.
+    pub(crate) destination: IpAddr,
+    /// UDP source port.
+    pub(crate) source_port: u16,
+    /// UDP destination port.
     pub(crate) port: u16,
-    /// Type of service.
+    /// Type of service, or traffic class.
     pub(crate) tos: u8,
-    /// Time to live.
+    /// Time to live, or hop limit.
     pub(crate) ttl: u8,
+    /// Whether it may be fragmented, here and on the way.
+    pub(crate) fragment: bool,
     /// Whether it leaves the namespace that it was sent in.
     pub(crate) between_namespaces: bool,
 }
 
 impl UdpSocket {
-    /// Sends an encapsulated packet. The device that it was taken from counts it.
+    /// Sends an encapsulated packet. The device that it was taken from, if any, counts it.
     #[inline]
     pub(crate) fn send(&self, skb: SkBuff, route: Route, envelope: &Envelope) {
+        const DONT_FRAGMENT: u16 = 0x4000;
+        let source_port = envelope.source_port.to_be();
         let port = envelope.port.to_be();
-        let source = u32::from_ne_bytes(route.source().octets());
-        // SAFETY: The socket is open, and packet and route are given away.
-        unsafe {
-            bindings::udp_tunnel_xmit_skb(
-                route.into_raw(),
-                self.sock(),
-                skb.into_raw(),
-                source,
-                u32::from_ne_bytes(envelope.destination.octets()),
-                envelope.tos,
-                envelope.ttl,
-                0,
-                port,
-                port,
-                envelope.between_namespaces,
-                false,
-                0,
-            )
-        };
+        let source = envelope.source.unwrap_or(route.source());
+        match (source, envelope.destination) {
+            (IpAddr::V4(source), IpAddr::V4(destination)) if route.source().is_ipv4() => {
+                let df = if envelope.fragment { 0 } else { DONT_FRAGMENT };
+                // SAFETY: The socket is open; packet and route, which is one to IPv4 and begins with the entry, are
+                // given away.
+                unsafe {
+                    bindings::udp_tunnel_xmit_skb(
+                        route.into_raw().cast(),
+                        self.sock(),
+                        skb.into_raw(),
+                        u32::from_ne_bytes(source.octets()),
+                        u32::from_ne_bytes(destination.octets()),
+                        envelope.tos,
+                        envelope.ttl,
+                        df.to_be(),
+                        source_port,
+                        port,
+                        envelope.between_namespaces,
+                        false,
+                        0,
+                    )
+                };
+            }
+            (IpAddr::V6(source), IpAddr::V6(destination)) if route.source().is_ipv6() => {
+                // SAFETY: The socket is open; packet and route, which is one to IPv6, are given away.
+                unsafe {
+                    bindings::vnet_tunnel_xmit6(
+                        route.into_raw(),
+                        self.sock(),
+                        skb.into_raw(),
+                        &in6(source),
+                        &in6(destination),
+                        envelope.tos,
+                        envelope.ttl,
+                        source_port,
+                        port,
+                        envelope.between_namespaces,
+                        envelope.fragment,
+                    )
+                };
+            }
+            // Of two families: nobody makes such an envelope.
+            _ => {}
+        }
     }
 }
 
@@ -245,6 +336,14 @@ unsafe extern "C" fn encap_rcv<R: Receiver>(
     if let Some(receiver) = unsafe { receiver::<R>(sk) } {
         receiver.receive(skb, &guard);
     }
+    0
+}
+
+/// Errors from the network below are for us, whatever port they name: the route learns its MTU from them.
+unsafe extern "C" fn encap_err_lookup(
+    _: *mut bindings::sock,
+    _: *mut bindings::sk_buff,
+) -> ffi::c_int {
     0
 }
 

@@ -20,17 +20,25 @@ ID99 = bytes(15) + b"\x99"
 MAC = bytes.fromhex("020000000055")
 ADDR = bytes([192, 0, 2, 2])
 # A request of each kind that is good, and what of it must be there.
+SETTINGS = {
+    "ageing": 5000, "max-macs": 10, "unknown": 0, "hold-mac": 16, "hold-net": 256, "max-unresolved": 128, "probes": 5,
+    "probe-interval": 100, "negative": 5000, "unknown-rate": 100, "announces": 3, "announce-interval": 200, "varp-rate": 200,
+    "move-limit": 5, "move-window": 10000, "damp": 30000, "remotes": 0, "remote-macs": 0, "remote-floods": 0, "source-port": 0,
+}
 GOOD = {
-    "net-new": ({"id": ID99, "ifname": b"vnif0099\0", "mtu": 1400, "ageing": 5000, "max-macs": 10}, ["id"]),
-    "net-set": ({"id": ID5, "mtu": 1400, "ageing": 5000, "max-macs": 10}, ["id"]),
+    "net-new": ({"id": ID99, "ifname": b"vnif0099\0", "mtu": 1400, **SETTINGS}, ["id"]),
+    "net-set": ({"id": ID5, "mtu": 1400, **SETTINGS}, ["id"]),
     "net-get": ({"id": ID5}, ["id"]),
     "net-del": ({"id": ID99}, ["id"]),
-    "host-set": ({"port": 1798, "group": bytes([224, 10, 0, 1]), "device": 0, "ttl": 64}, []),
+    "host-set": ({"port": 1798, "group": bytes([224, 10, 0, 1]), "device": 0, "ttl": 64, "flood": 0, "dscp": 0}, []),
     "peer-new": ({"addr": bytes([192, 0, 2, 9])}, ["addr"]),
     "peer-del": ({"addr": bytes([192, 0, 2, 9])}, ["addr"]),
     "varp-new": ({"net": ID5, "mac": MAC, "addr": ADDR}, ["net", "mac", "addr"]),
     "varp-del": ({"net": ID5, "mac": MAC}, ["net", "mac"]),
     "varp-flush": ({"net": ID5}, ["net"]),
+    "remote-new": ({"net": ID5, "addr": ADDR}, ["net", "addr"]),
+    "remote-del": ({"net": ID5, "addr": ADDR}, ["net", "addr"]),
+    "probe": ({"net": ID5, "mac": MAC, "addr": ADDR, "size": 100}, ["net", "mac"]),
 }
 # Well-formed, but without sense.
 SENSELESS = [
@@ -55,6 +63,20 @@ SENSELESS = [
     ("varp-new", {"net": ID5, "mac": MAC, "addr": bytes([224, 0, 0, 1])}, "behind a group"),
     ("varp-del", {"net": ID5, "mac": MAC}, "an entry that is not there"),
     ("varp-flush", {"net": ID99}, "a vnet that does not exist"),
+    ("varp-get", {"net": ID5, "mac": MAC}, "a MAC that is not known"),
+    ("varp-get", {"net": ID99, "mac": MAC}, "a vnet that does not exist"),
+    ("host-set", {"group": bytes.fromhex("20010db8000000000000000000000001")}, "an IPv6 group that is none"),
+    ("host-set", {"dscp": 64}, "a DSCP of 64"),
+    ("peer-new", {"addr": b"\xff\x02" + bytes(13) + b"\1"}, "an IPv6 group as peer"),
+    ("peer-new", {"addr": bytes(16)}, ":: as peer"),
+    ("peer-new", {"addr": bytes(15) + b"\1"}, "::1 as peer"),
+    ("peer-new", {"addr": bytes(10) + b"\xff\xff" + ADDR}, "an IPv4 address written as IPv6 as peer"),
+    ("remote-new", {"net": ID99, "addr": ADDR}, "a vnet that does not exist"),
+    ("remote-new", {"net": ID5, "addr": bytes(4)}, "0.0.0.0"),
+    ("remote-del", {"net": ID5, "addr": ADDR}, "a host that is not listed"),
+    ("probe", {"net": ID99, "mac": MAC}, "a vnet that does not exist"),
+    ("probe", {"net": ID5, "mac": b"\xff" * 6}, "the broadcast MAC"),
+    ("probe", {"net": ID5, "mac": MAC, "addr": bytes([224, 0, 0, 1])}, "at a group"),
 ]
 
 
@@ -73,6 +95,7 @@ class Family:
         for attrs in spec["attribute-sets"]:
             self.sets[attrs["name"]] = {a["name"]: (n, a) for n, a in enumerate(attrs["attributes"], 1)}
         self.operations = {op["name"]: op for op in spec["operations"]["list"]}
+        self.enums = {d["name"]: d["entries"] for d in spec["definitions"] if d["type"] == "enum"}
         self.constants = {d["name"]: d.get("value") for d in spec["definitions"]}
         self.socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
         self.socket.bind((0, 0))
@@ -150,6 +173,8 @@ def bad_payloads(family, spec, good):
         yield "long", struct.pack("=" + EXACT[kind], good) + bytes(1)
         yield "very long", bytes(1000)
         least, most = family.limit(checks, "min"), family.limit(checks, "max")
+        if "enum" in spec:
+            most = len(family.enums[spec["enum"]]) - 1
         if least:
             yield "below the least", struct.pack("=" + EXACT[kind], least - 1)
         if most:
@@ -201,7 +226,7 @@ def main():
     names = lambda: len(state()[0])
     before = names()
     malformed = (errno.EINVAL, errno.ERANGE, errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENAMETOOLONG)
-    undo = {"net-new": "net-del", "peer-new": "peer-del", "varp-new": "varp-del"}
+    undo = {"net-new": "net-del", "peer-new": "peer-del", "varp-new": "varp-del", "remote-new": "remote-del"}
     for op, (good, needed) in GOOD.items():
         # What is good is accepted, so that a refusal means something.
         if op not in undo.values():
@@ -230,10 +255,7 @@ def main():
             judge.refused(f"{op} with {name}, which it does not take", family.exchange(encoded + attribute(number, bytes(size))))
     for op, values, what in SENSELESS:
         judge.refused(f"{op}: {what}", family.do(op, values))
-    v6 = bytes.fromhex("20010db8000000000000000000000001")
-    for op, values in (("peer-new", {"addr": v6}), ("varp-new", {"net": ID5, "mac": MAC, "addr": v6}), ("host-set", {"group": b"\xff\x02" + bytes(14)})):
-        judge.refused(f"{op} with an IPv6 address", family.do(op, values))
-    for number in [0] + list(range(15, 32)) + [255]:
+    for number in [0] + list(range(15, 24)) + list(range(28, 40)) + [255]:
         judge.refused(f"command {number}", family.exchange(struct.pack("=BBH", number, 1, 0)), False, (errno.EOPNOTSUPP, errno.EINVAL))
     for op in family.operations:
         if "dump" in family.operations[op] and "do" not in family.operations[op]:

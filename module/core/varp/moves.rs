@@ -57,6 +57,25 @@ impl Moves {
         Move::Follow
     }
 
+    /// As numbers, for who keeps them in words of its own; see [`Moves::from_parts`].
+    pub const fn to_parts(self) -> [u64; 3] {
+        [
+            self.since.as_millis(),
+            self.count as u64,
+            self.damped_until.as_millis(),
+        ]
+    }
+
+    /// What [`Moves::to_parts`] gave.
+    pub const fn from_parts([since, count, damped_until]: [u64; 3]) -> Self {
+        Self {
+            since: Instant::from_millis(since),
+            // CAST: It was made of 32 bits.
+            count: count as u32,
+            damped_until: Instant::from_millis(damped_until),
+        }
+    }
+
     /// Milliseconds for which the address is still damped; 0 if it is not.
     pub fn damped(&self, now: Instant) -> u32 {
         now.until(self.damped_until)

@@ -217,7 +217,8 @@ where
         Submitted { ask, fate, evicted }
     }
 
-    fn flood(&mut self, frame: F, now: Instant, settings: &Settings) -> Fate<F> {
+    /// A frame to an unknown address that is not worth asking for: flooded at the limited rate, or dropped.
+    pub fn flood(&mut self, frame: F, now: Instant, settings: &Settings) -> Fate<F> {
         let wanted = settings.unknown() != Unknown::Drop;
         if wanted && self.floods.allow(now, settings.get(Setting::UnknownRate)) {
             Fate::Flood(frame)

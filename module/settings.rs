@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+//! The settings of a vnet, as the data path reads them while they are changed.
+//!
+//! Each is a word of its own, read without a lock. Written under RTNL.
+
+use kernel::sync::atomic::{Atomic, Relaxed};
+use vnet_core::{Setting, Settings};
+
+/// Settings that may change at any time.
+pub(crate) struct Live([Atomic<u32>; Setting::COUNT]);
+
+impl Live {
+    /// These settings.
+    pub(crate) fn new(settings: &Settings) -> Self {
+        Self(core::array::from_fn(|index| {
+            let setting = Setting::ALL.get(index);
+            Atomic::new(setting.map_or(0, |setting| settings.get(*setting)))
+        }))
+    }
+
+    /// One of them.
+    #[inline]
+    pub(crate) fn get(&self, setting: Setting) -> u32 {
+        let value = self.0.get(setting as usize);
+        value.map_or(setting.default(), |value| value.load(Relaxed))
+    }
+
+    /// All of them, each as it is now.
+    pub(crate) fn now(&self) -> Settings {
+        let mut settings = Settings::default();
+        for setting in Setting::ALL {
+            // What is stored was in the range.
+            let _ = settings.set(*setting, self.get(*setting));
+        }
+        settings
+    }
+
+    /// Sets all of them.
+    pub(crate) fn set(&self, settings: &Settings) {
+        for (setting, value) in Setting::ALL.iter().zip(&self.0) {
+            value.store(settings.get(*setting), Relaxed);
+        }
+    }
+}
