@@ -10,7 +10,7 @@
 //! * [`Announcer`]: addresses that have appeared here, and are announced a few times.
 //! * [`Moves`]: how often one address moved, and whether it is damped.
 //! * [`judge`]: what a received message calls for, if it is plausible.
-//! * [`Recent`]: whether a forwarded packet came by another way a moment ago.
+//! * [`Recent`]: whether a packet to the group came by another [`Way`] a moment ago.
 
 mod announce;
 mod judge;
@@ -21,5 +21,5 @@ mod resolve;
 pub use announce::{Announcer, Appearance};
 pub use judge::{is_host, judge, Judged};
 pub use moves::{Move, Moves};
-pub use recent::{digest, Recent, Sighting};
+pub use recent::{digest, Recent, Sighting, Way};
 pub use resolve::{Due, Fate, Held, Pending, PendingState, Resolver, Submitted};

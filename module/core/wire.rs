@@ -8,6 +8,7 @@
 mod data;
 mod ethernet;
 mod forward;
+mod relay;
 mod varp;
 
 use core::fmt;
@@ -18,6 +19,7 @@ use crate::abi::HostCounter;
 pub use data::{DataHeader, DATA_HEADER_LEN};
 pub use ethernet::{EthernetHeader, ETHERNET_HEADER_LEN};
 pub use forward::{ForwardHeader, Forwarded, FORWARD_HEADER_MAX};
+pub use relay::{Relay, Relayed};
 pub use varp::{VarpAddr, VarpMessage, VarpOpcode, VARP_LEN};
 
 /// UDP port of everything, source and destination, unless set.

@@ -30,7 +30,8 @@ impl Appearance {
 
 /// The addresses that are being announced, in the storage of the driver.
 ///
-/// An address for which there is no room is announced once only. What the rate limit holds back is announced later.
+/// What the rate limit holds back is announced later. An address for which there is no room is announced once only, or, if
+/// the rate limit holds that back, not at all: it is found by asking.
 #[derive(Debug)]
 pub struct Announcer<S> {
     /// The first `used` are in use.
@@ -95,6 +96,9 @@ impl<S: DerefMut<Target = [Appearance]>> Announcer<S> {
     /// An address that is to be announced now. To be called until there is none.
     #[must_use]
     pub fn poll(&mut self, now: Instant, settings: &Settings) -> Option<Mac> {
+        if settings.get(Setting::Announces) == 0 {
+            self.used = 0;
+        }
         loop {
             let in_use = self.places.get_mut(..self.used)?;
             let at = in_use.iter().position(|entry| entry.due <= now)?;

@@ -35,7 +35,10 @@ impl Moves {
         }
     }
 
-    /// The address was heard elsewhere.
+    /// The address was heard elsewhere, and is not where it was.
+    ///
+    /// In a window, which begins with a move and ends after its time or with damping, [`Setting::MoveLimit`] moves are
+    /// followed. So at most twice as many are in any time as long as the shorter of window and damping.
     pub fn moved(&mut self, now: Instant, settings: &Settings) -> Move {
         if now < self.damped_until {
             return Move::Damped;
@@ -44,12 +47,12 @@ impl Moves {
         if limit == 0 {
             return Move::Follow;
         }
-        if self.count == 0 || now.since(self.since) > u64::from(settings.get(Setting::MoveWindow)) {
+        // Damping ends the window that led to it.
+        if self.count == 0 || self.damped_until > self.since || self.is_over(now, settings) {
             self.since = now;
             self.count = 0;
         }
         if self.count >= limit {
-            self.count = 0;
             self.damped_until = now.plus(u64::from(settings.get(Setting::Damp)));
             return Move::Damp;
         }
@@ -81,12 +84,16 @@ impl Moves {
         now.until(self.damped_until)
     }
 
-    /// Moves counted in the present window.
+    /// Moves counted in the present window, or in that which ended in damping.
     pub fn count(&self, now: Instant, settings: &Settings) -> u32 {
-        if now.since(self.since) > u64::from(settings.get(Setting::MoveWindow)) {
+        if self.is_over(now, settings) && self.damped(now) == 0 {
             0
         } else {
             self.count
         }
+    }
+
+    fn is_over(&self, now: Instant, settings: &Settings) -> bool {
+        now.since(self.since) > u64::from(settings.get(Setting::MoveWindow))
     }
 }

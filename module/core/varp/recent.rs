@@ -1,22 +1,40 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Forwarded packets (VFWD) have no serial numbers. Where several hosts forward between two networks, a packet comes by
-//! several ways; it is used once, by the way it came first.
+//! Packets to the group have no serial numbers. Where several hosts forward them between two networks (VFWD), a packet comes
+//! by several ways; it is used once, by the way it came first.
 
 use core::net::IpAddr;
 use core::ops::DerefMut;
 
 use crate::time::Instant;
+use crate::wire::{MessageId, Relay, VARP_LEN};
 
 /// Milliseconds for which a packet is remembered.
 const WINDOW: u64 = 2_000;
+
+/// The way a packet came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// From the group, sent there by the host that made it (or by one of the originals, which do not mark what they relay).
+    Sender,
+    /// From the group, sent there by a host that had it from a peer. Such a packet is never forwarded again.
+    Relay(Relay),
+    /// From a peer, wrapped.
+    Peer(IpAddr),
+}
+
+impl Way {
+    /// The way of a message that came from the group.
+    pub fn from_group(message: &[u8]) -> Self {
+        Relay::read(message).map_or(Self::Sender, Self::Relay)
+    }
+}
 
 /// A packet, and the way it came.
 #[derive(Clone, Copy, Debug)]
 pub struct Sighting {
     digest: u64,
-    /// The peer that forwarded it; none if it came from the group.
-    way: Option<IpAddr>,
+    way: Way,
     at: Instant,
     used: bool,
 }
@@ -25,7 +43,7 @@ impl Sighting {
     /// An unused place.
     pub const UNUSED: Self = Self {
         digest: 0,
-        way: None,
+        way: Way::Sender,
         at: Instant::from_millis(0),
         used: false,
     };
@@ -49,9 +67,9 @@ impl<S: DerefMut<Target = [Sighting]>> Recent<S> {
     }
 
     /// Takes note of a packet (see [`digest`]) that came from the group or by a peer. False if the same was there a moment
-    /// ago by another way: it is a duplicate, or has gone in a circle. The same packet by the same way was sent twice.
+    /// ago by another way: it is a duplicate. The same packet by the same way was sent twice.
     #[must_use]
-    pub fn is_new(&mut self, digest: u64, way: Option<IpAddr>, now: Instant) -> bool {
+    pub fn is_new(&mut self, digest: u64, way: Way, now: Instant) -> bool {
         if let Some(known) = self
             .sightings
             .iter_mut()
@@ -95,7 +113,12 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
         })
 }
 
-/// A number for a message to the group and the host that sent it first.
+/// A number for a message to the group and the host that sent it first. It is the same whoever relayed the message.
 pub fn digest(source: IpAddr, message: &[u8]) -> u64 {
-    hash(hash(0, &octets(source)), message)
+    let source = hash(0, &octets(source));
+    match (MessageId::parse(message), message) {
+        (Ok(MessageId::Vudp), [m0, m1, _, _, rest @ ..]) => hash(hash(source, &[*m0, *m1]), rest),
+        (Ok(MessageId::Varp), _) => hash(source, message.get(..VARP_LEN).unwrap_or(message)),
+        _ => hash(source, message),
+    }
 }

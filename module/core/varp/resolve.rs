@@ -7,7 +7,8 @@
 //! for [`Setting::Negative`], and then forgotten. The driver takes it out with [`Resolver::take`] as soon as it learns, from
 //! an announcement or from data, where the address is.
 //!
-//! Storage is the driver's: so many addresses, so many frames. It is never exceeded.
+//! Storage is the driver's: so many addresses, so many frames. Neither it nor the limits that are set are ever exceeded. When a limit
+//! is lowered, nothing is added above it until what is there has gone.
 
 use core::ops::DerefMut;
 
@@ -210,7 +211,12 @@ where
             };
         };
         let evicted = self.make_room(at, settings);
-        let fate = match self.hold(at, frame) {
+        let held = if self.has_room(at, settings) {
+            self.hold(at, frame)
+        } else {
+            Err(frame)
+        };
+        let fate = match held {
             Ok(()) => Fate::Held,
             Err(frame) => self.flood(frame, now, settings),
         };
@@ -219,18 +225,22 @@ where
 
     /// A frame to an unknown address that is not worth asking for: flooded at the limited rate, or dropped.
     pub fn flood(&mut self, frame: F, now: Instant, settings: &Settings) -> Fate<F> {
-        let wanted = settings.unknown() != Unknown::Drop;
-        if wanted && self.floods.allow(now, settings.get(Setting::UnknownRate)) {
+        if self.may_flood(now, settings) {
             Fate::Flood(frame)
         } else {
             Fate::Drop(frame)
         }
     }
 
-    /// Begins to ask for an address. An absent one makes room, if there is none.
+    fn may_flood(&mut self, now: Instant, settings: &Settings) -> bool {
+        settings.unknown() != Unknown::Drop
+            && self.floods.allow(now, settings.get(Setting::UnknownRate))
+    }
+
+    /// Begins to ask for an address. Absent ones make room, if there is none.
     fn insert(&mut self, mac: Mac, now: Instant, settings: &Settings) -> Option<usize> {
         let max = settings.get(Setting::MaxUnresolved) as usize;
-        if self.used >= max.min(self.pending.len()) {
+        while self.used >= max.min(self.pending.len()) {
             let absent = self
                 .pending()
                 .iter()
@@ -260,16 +270,10 @@ where
 
     /// Makes room for a frame for an address: its own oldest goes, or the oldest of the address that has most.
     fn make_room(&mut self, at: usize, settings: &Settings) -> Option<F> {
-        let own = u32::from(self.pending.get(at)?.frames);
-        let most = self.places.len().min(usize::from(NONE));
-        let most = most.min(settings.get(Setting::HoldNet) as usize);
-        if own >= settings.get(Setting::HoldMac) {
-            return self.pop(at);
-        }
-        if self.held() < most {
+        if self.has_room(at, settings) {
             return None;
         }
-        if own > 0 {
+        if self.pending.get(at)?.frames > 0 {
             return self.pop(at);
         }
         let (greediest, _) = self
@@ -280,7 +284,15 @@ where
         self.pop(greediest)
     }
 
-    /// Puts a frame at the end of those of an address, if there is room.
+    /// Whether one more frame may be held for an address.
+    fn has_room(&self, at: usize, settings: &Settings) -> bool {
+        let own = self.pending.get(at).map(|entry| u32::from(entry.frames));
+        let most = self.places.len().min(usize::from(NONE));
+        own.is_some_and(|own| own < settings.get(Setting::HoldMac))
+            && self.held() < most.min(settings.get(Setting::HoldNet) as usize)
+    }
+
+    /// Puts a frame at the end of those of an address, if there is a place.
     fn hold(&mut self, at: usize, frame: F) -> Result<(), F> {
         let Some(place) = self.find_place() else {
             return Err(frame);
@@ -388,10 +400,10 @@ where
                 }
                 PendingState::Probing(_) => {
                     if let Some(frame) = self.pop(at) {
-                        return Some(match self.flood(frame, now, settings) {
-                            Fate::Flood(frame) => Due::Flood(frame),
-                            Fate::Drop(frame) => Due::Drop(frame),
-                            Fate::Held => continue,
+                        return Some(if self.may_flood(now, settings) {
+                            Due::Flood(frame)
+                        } else {
+                            Due::Drop(frame)
                         });
                     }
                     let entry = self.pending.get_mut(at)?;
