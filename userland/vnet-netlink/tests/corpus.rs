@@ -45,3 +45,43 @@ fn text() {
 fn replies() {
     run("replies", targets::replies);
 }
+
+#[test]
+fn data() {
+    run("data", targets::data);
+}
+
+#[test]
+fn varp() {
+    run("varp", targets::varp);
+}
+
+#[test]
+fn forward4() {
+    run("forward4", targets::forward4);
+}
+
+#[test]
+fn forward6() {
+    run("forward6", targets::forward6);
+}
+
+#[test]
+fn resolver() {
+    run("resolver", targets::resolver::run);
+}
+
+#[test]
+fn announcer() {
+    run("announcer", targets::machines::announcer);
+}
+
+#[test]
+fn recent() {
+    run("recent", targets::machines::recent);
+}
+
+#[test]
+fn moves() {
+    run("moves", targets::machines::moves);
+}
