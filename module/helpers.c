@@ -693,6 +693,16 @@ unsigned int vnet_gro_offset(struct sk_buff *skb)
 	return skb_gro_offset(skb);
 }
 
+/* Whether the outer destination is a multicast group. The outer headers were just looked at by the layers below. */
+bool vnet_gro_to_group(struct sk_buff *skb)
+{
+	const struct iphdr *iph = skb_gro_network_header(skb);
+
+	if (iph->version == 4)
+		return ipv4_is_multicast(iph->daddr);
+	return ipv6_addr_is_multicast(&((const struct ipv6hdr *)iph)->daddr);
+}
+
 void *vnet_gro_header(struct sk_buff *skb, unsigned int hlen, unsigned int offset)
 {
 	return skb_gro_header(skb, hlen, offset);

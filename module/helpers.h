@@ -131,6 +131,7 @@ struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev
 bool vnet_is_local6(struct net *net, const struct in6_addr *addr);
 
 unsigned int vnet_gro_offset(struct sk_buff *skb);
+bool vnet_gro_to_group(struct sk_buff *skb);
 void *vnet_gro_header(struct sk_buff *skb, unsigned int hlen, unsigned int offset);
 void vnet_gro_pull(struct sk_buff *skb, const void *start, unsigned int len);
 struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb);

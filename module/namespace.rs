@@ -144,7 +144,7 @@ pub(crate) struct Underlay {
     flood: Flood,
     group: Option<RcuArc<Remote>>,
     peers: KVec<RcuArc<Remote>>,
-    /// There if packets are forwarded.
+    /// There if there is a group, or packets are forwarded.
     recent: Option<Arc<RecentPackets>>,
 }
 
@@ -188,7 +188,7 @@ impl Underlay {
         self.peers.iter().any(|peer| peer.address() == address)
     }
 
-    /// The forwarded packets of the last moments, if packets are forwarded.
+    /// The packets of the last moments that were forwarded, by us or others.
     #[inline]
     pub(crate) fn recent(&self) -> Option<&RecentPackets> {
         self.recent.as_deref()
@@ -546,9 +546,8 @@ impl Namespace {
         };
         let forwards = settings.flood == Flood::Group && !settings.peers.is_empty();
         let recent = match recent {
-            Some(recent) if forwards => Some(recent),
-            None if forwards => Some(new_recent()?),
-            _ => None,
+            None if forwards || settings.group.is_some() => Some(new_recent()?),
+            recent => recent,
         };
         let mut underlay = Underlay {
             socket,

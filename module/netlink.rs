@@ -1183,7 +1183,7 @@ impl Handler<VnetFamily> for Probe {
                     Ok(())
                 } else {
                     Err(Refusal::new(
-                        ENETUNREACH,
+                        errno::network_unreachable(),
                         c"the underlay has no route to the host",
                     ))
                 }

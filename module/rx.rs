@@ -9,7 +9,7 @@ use core::net::IpAddr;
 
 use kernel::prelude::*;
 use vnet_core::abi::{HostCounter, NetCounter};
-use vnet_core::varp::{digest, is_host, judge, Judged};
+use vnet_core::varp::{digest, is_host, judge, Judged, Way};
 use vnet_core::wire::{
     DataHeader, EthernetHeader, Forwarded, MessageId, VarpMessage, VarpOpcode, DATA_HEADER_LEN,
     ETHERNET_HEADER_LEN, MESSAGE_HEADER_LEN, VARP_LEN,
@@ -67,7 +67,7 @@ impl Receiver for Namespace {
         }
         if !origin.unicast {
             if let Some(underlay) = self.underlay(guard) {
-                if !self.forward(underlay, &mut skb, &origin) {
+                if !self.from_group(underlay, &mut skb, &origin) {
                     return self.count(HostCounter::RxDuplicate);
                 }
             }
@@ -210,20 +210,28 @@ impl Namespace {
         Ok(())
     }
 
-    /// Passes a packet that came to the group on to the peers. False if one of them has sent the same just now.
+    /// Looks at a packet that came to the group, and passes it on to the peers. False if it came by another way just now.
     #[inline]
-    fn forward(&self, underlay: &Underlay, skb: &mut SkBuff, origin: &Origin) -> bool {
-        // Only who forwards remembers.
+    fn from_group(&self, underlay: &Underlay, skb: &mut SkBuff, origin: &Origin) -> bool {
+        let forwards = !underlay.forward_targets().is_empty();
         let Some(recent) = underlay.recent() else {
             return true;
         };
+        // Who does not forward hears of a packet more than once only from several who do.
+        if !forwards && !is_relayed(skb, origin) {
+            return true;
+        }
         let len = skb.len();
         let Some(payload) = skb.pull(len).and_then(|bytes| bytes.get(origin.offset..)) else {
             return true;
         };
-        let digest = digest(origin.host, payload);
-        if !recent.lock().is_new(digest, None, sys::now()) {
+        let (digest, way) = (digest(origin.host, payload), Way::from_group(payload));
+        if !recent.lock().is_new(digest, way, sys::now()) {
             return false;
+        }
+        if way != Way::Sender {
+            // What was forwarded is never forwarded again.
+            return true;
         }
         let ttl = vnet_core::abi::TTL_DEFAULT;
         tx::forward(self, underlay, Some(origin.host), ttl, &[payload, &[]]);
@@ -271,7 +279,10 @@ impl Namespace {
         }
         if let Some(recent) = underlay.recent() {
             let digest = digest(source, packet.payload);
-            if !recent.lock().is_new(digest, Some(origin.host), sys::now()) {
+            if !recent
+                .lock()
+                .is_new(digest, Way::Peer(origin.host), sys::now())
+            {
                 return Err(HostCounter::RxDuplicate);
             }
         }
@@ -304,6 +315,15 @@ impl Namespace {
         };
         Ok((message, inner))
     }
+}
+
+/// Whether a packet that came to the group is marked as sent there by a host that had it from a peer.
+#[inline]
+fn is_relayed(skb: &mut SkBuff, origin: &Origin) -> bool {
+    let len = skb.len().min(UDP_LEN + VARP_LEN + 2);
+    skb.pull(len)
+        .and_then(|bytes| bytes.get(origin.offset..))
+        .is_some_and(|message| Way::from_group(message) != Way::Sender)
 }
 
 /// Tells who has asked of an answer.

@@ -116,6 +116,11 @@ pub(crate) mod errno {
         Error::from_errno(-(bindings::EADDRINUSE as i32))
     }
 
+    /// ENETUNREACH.
+    pub(crate) fn network_unreachable() -> Error {
+        Error::from_errno(-(bindings::ENETUNREACH as i32))
+    }
+
     /// EAFNOSUPPORT.
     pub(crate) fn family_not_supported() -> Error {
         Error::from_errno(-(bindings::EAFNOSUPPORT as i32))

@@ -10,7 +10,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vnet_core::abi::{self, HostCounter, NetCounter};
 use vnet_core::varp::Fate;
 use vnet_core::wire::{
-    DataHeader, EthernetHeader, ForwardHeader, VarpMessage, VarpOpcode, ETHERNET_HEADER_LEN,
+    DataHeader, EthernetHeader, ForwardHeader, Relay, VarpMessage, VarpOpcode, ETHERNET_HEADER_LEN,
     GROUP_DEFAULT, OVERHEAD_V4, OVERHEAD_V6,
 };
 use vnet_core::Mac;
@@ -421,7 +421,7 @@ fn send_wrapped(
     true
 }
 
-/// Sends a packet of a peer to the group, on behalf of who sent it first.
+/// Sends a packet of a peer to the group, on behalf of who sent it first, with the mark of who relays it.
 pub(crate) fn relay(
     namespace: &Namespace,
     underlay: &Underlay,
@@ -436,9 +436,14 @@ pub(crate) fn relay(
         return;
     }
     let socket = underlay.socket(group);
-    let route = Route::find_own(namespace.net(), socket, group, underlay.device);
-    let skb = SkBuff::message(&[payload], 0);
-    if let (Some(socket), Ok(route), Some(skb)) = (socket, route, skb) {
+    let Ok(route) = Route::find_own(namespace.net(), socket, group, underlay.device) else {
+        return;
+    };
+    let Some(relayed) = Relay::of(route.source()).mark(payload) else {
+        return;
+    };
+    let skb = SkBuff::message(&[relayed.head(), relayed.rest()], 0);
+    if let (Some(socket), Some(skb)) = (socket, skb) {
         let envelope = Envelope {
             source: Some(source),
             destination: group,

@@ -358,11 +358,13 @@ unsafe extern "C" fn gro_receive<R: Receiver>(
     // SAFETY: C passes a packet under GRO. `header` is null or points to `len` bytes until the packet is changed.
     unsafe {
         let offset = bindings::vnet_gro_offset(skb);
+        // What goes to a group may have to be passed on as it came.
+        let to_group = bindings::vnet_gro_to_group(skb);
         if let Some(end) = offset.checked_add(len as u32) {
             let header = bindings::vnet_gro_header(skb, end, offset).cast::<u8>();
             if !header.is_null() {
                 let bytes = core::slice::from_raw_parts(header, len);
-                if R::may_aggregate(bytes) {
+                if !to_group && R::may_aggregate(bytes) {
                     keep_same_flow(head, offset, bytes);
                     bindings::vnet_gro_pull(skb, header.cast::<c_void>(), len as u32);
                     merged = bindings::vnet_gro_receive_inner(head, skb);
