@@ -67,7 +67,7 @@ impl Receiver for Namespace {
         }
         if !origin.unicast {
             if let Some(underlay) = self.underlay(guard) {
-                if !self.from_group(underlay, &mut skb, &origin) {
+                if !self.heard_in_group(underlay, &mut skb, &origin) {
                     return self.count(HostCounter::RxDuplicate);
                 }
             }
@@ -212,7 +212,7 @@ impl Namespace {
 
     /// Looks at a packet that came to the group, and passes it on to the peers. False if it came by another way just now.
     #[inline]
-    fn from_group(&self, underlay: &Underlay, skb: &mut SkBuff, origin: &Origin) -> bool {
+    fn heard_in_group(&self, underlay: &Underlay, skb: &mut SkBuff, origin: &Origin) -> bool {
         let forwards = !underlay.forward_targets().is_empty();
         let Some(recent) = underlay.recent() else {
             return true;
@@ -221,8 +221,7 @@ impl Namespace {
         if !forwards && !is_relayed(skb, origin) {
             return true;
         }
-        let len = skb.len();
-        let Some(payload) = skb.pull(len).and_then(|bytes| bytes.get(origin.offset..)) else {
+        let Some(payload) = skb.whole().and_then(|bytes| bytes.get(origin.offset..)) else {
             return true;
         };
         let (digest, way) = (digest(origin.host, payload), Way::from_group(payload));
@@ -258,8 +257,7 @@ impl Namespace {
             .filter(|underlay| origin.unicast && underlay.is_peer(origin.host))
             .ok_or(HostCounter::RxForwardRefused)?;
         self.count(HostCounter::RxForward);
-        let len = skb.len();
-        let whole = skb.pull(len).ok_or(HostCounter::RxShort)?;
+        let whole = skb.whole().ok_or(HostCounter::RxShort)?;
         let datagram = whole.get(origin.offset..).ok_or(HostCounter::RxShort)?;
         let packet = match Forwarded::parse(datagram, underlay.port) {
             Ok(packet) => packet,

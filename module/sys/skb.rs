@@ -214,6 +214,16 @@ impl SkBuff {
         some
     }
 
+    /// All of it in one piece, with the checksum that was left to a device, if one was. None without memory.
+    pub(crate) fn whole(&mut self) -> Option<&[u8]> {
+        // SAFETY: The packet is ours.
+        if unsafe { bindings::vnet_skb_checksum_help(self.as_ptr()) } != 0 {
+            return None;
+        }
+        let len = self.len();
+        self.pull(len)
+    }
+
     /// Cuts it to `len` bytes, from where it begins now.
     ///
     /// # Errors
