@@ -7,7 +7,7 @@ PREFIX  ?= /usr/local
 SBINDIR ?= $(PREFIX)/sbin
 MANDIR  ?= $(PREFIX)/share/man
 CARGO   ?= cargo
-# trixie, forky or uml: build the module for that kernel of the kit, in the kit, instead of for KDIR.
+# trixie, forky, uml or debug: build the module for that kernel of the kit, in the kit, instead of for KDIR.
 KERNEL  ?=
 
 build   := $(CURDIR)/build
@@ -16,8 +16,8 @@ enter   := tests/kit/enter
 # A kbuild on this host takes all other variables (CLIPPY=1, V=1 …) from the command line by itself.
 kbuild   = $(MAKE) -C '$(KDIR)' M='$(CURDIR)' MO='$(build)/module'
 
-ifneq ($(filter-out trixie forky uml,$(KERNEL)),)
-$(error KERNEL is trixie, forky or uml, not $(KERNEL))
+ifneq ($(filter-out trixie forky uml debug,$(KERNEL)),)
+$(error KERNEL is trixie, forky, uml or debug, not $(KERNEL))
 endif
 
 .DEFAULT_GOAL := all
@@ -28,9 +28,9 @@ all: module userland ## module and userland for this host (the default)
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 14
 	@echo
-	@echo '  Variables: KDIR=, KERNEL=trixie|forky|uml (module); DESTDIR=, PREFIX= (install); VNET_CACHE= (where the kit is)'
+	@echo '  Variables: KDIR=, KERNEL=trixie|forky|uml|debug (module); DESTDIR=, PREFIX= (install); VNET_CACHE= (where the kit is)'
 
-module: ## vnet.ko, for the kernel in KDIR= (this host's) or KERNEL=trixie|forky|uml (of the kit)
+module: ## vnet.ko, for the kernel in KDIR= (this host's) or KERNEL=trixie|forky|uml|debug (of the kit)
 ifeq ($(KERNEL),)
 	@module/check-kdir '$(KDIR)'
 	@mkdir -p '$(build)/module'
