@@ -15,7 +15,9 @@ use vnet_core::wire::{
 use vnet_core::{Mac, VnetId};
 use vnet_netlink::attributes::Reader;
 use vnet_netlink::message::Messages;
-use vnet_netlink::{Event, Flushed, Host, Link, Net, Peer, Varp, Vif};
+use vnet_netlink::{
+    Answer, Damped, Event, Flushed, Host, Link, Net, Peer, Probe, Remote, Varp, Vif,
+};
 
 /// Where the datagrams come from.
 const SENDER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
@@ -163,6 +165,10 @@ fn attributes(data: &[u8]) {
     let _ = Varp::parse(data);
     let _ = Vif::parse(data);
     let _ = Flushed::parse(data);
+    let _ = Damped::parse(data);
+    let _ = Remote::parse(data);
+    let _ = Probe::parse(data);
+    let _ = Answer::parse(data);
     let _ = Link::parse(data);
     if let Some((command, rest)) = data.split_first() {
         let _ = Event::parse(*command, rest);

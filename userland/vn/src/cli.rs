@@ -2,7 +2,12 @@
 
 //! The command line: its help, completions and manual pages are made from what is here and in the `commands`.
 
+use std::env;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
+use vnet_netlink::{Endpoint, Via};
 
 use crate::commands::{host, meta, net, peer, varp, vif};
 
@@ -13,6 +18,9 @@ IDs are hexadecimal: up to eight fields of up to four digits, missing ones in fr
 A noun without a verb lists, or shows the status.
 
 Exit status: 0 done, 1 usage, 2 refused by the kernel or the world.";
+
+/// Environment variable that names the socket of vnetd.
+const SOCKET_VARIABLE: &str = "VNETD_SOCKET";
 
 /// Virtual networks: a private Ethernet for each customer, spread over all hosts.
 #[derive(Debug, Parser)]
@@ -54,6 +62,38 @@ pub(crate) struct Options {
     /// Print what would be done, and do nothing
     #[arg(long, global = true)]
     pub(crate) dry_run: bool,
+    /// Who carries the vnets [default: whichever is there]
+    #[arg(long, global = true, value_name = "module|vnetd", hide_possible_values = true, value_parser = via())]
+    pub(crate) via: Option<Via>,
+    /// Socket of vnetd [default: $VNETD_SOCKET, /run/vnetd/control, or /run/vnetd/NETNS/control with -n]
+    #[arg(long, global = true, value_name = "PATH")]
+    pub(crate) vnetd_socket: Option<PathBuf>,
+}
+
+impl Options {
+    /// Where requests go.
+    pub(crate) fn endpoint(&self) -> Endpoint {
+        let mut endpoint = match &self.netns {
+            Some(name) if !name.contains('/') => Endpoint::of_namespace(name),
+            _ => Endpoint::default(),
+        };
+        let named = self.vnetd_socket.clone();
+        let variable = || env::var_os(SOCKET_VARIABLE).filter(|path| !path.is_empty());
+        if let Some(path) = named.or_else(|| variable().map(PathBuf::from)) {
+            endpoint = endpoint.at(path);
+        }
+        match self.via {
+            Some(via) => endpoint.via(via),
+            None => endpoint,
+        }
+    }
+}
+
+fn via() -> impl TypedValueParser<Value = Via> {
+    PossibleValuesParser::new(["module", "vnetd"]).map(|name| match name.as_str() {
+        "vnetd" => Via::Vnetd,
+        _ => Via::Module,
+    })
 }
 
 #[derive(Debug, Subcommand)]

@@ -7,6 +7,7 @@ pub(crate) mod meta;
 pub(crate) mod monitor;
 pub(crate) mod net;
 pub(crate) mod peer;
+pub(crate) mod settings;
 pub(crate) mod varp;
 pub(crate) mod vif;
 
@@ -14,7 +15,7 @@ use std::fmt;
 use std::io::{self, StdoutLock, Write};
 
 use serde::Serialize;
-use vnet_netlink::{Client, Counters, Error, netns};
+use vnet_netlink::{Client, Counters, Endpoint, Error, netns};
 
 use crate::cli::{Cli, Noun, Options};
 use crate::failure::Attempt;
@@ -23,10 +24,16 @@ use crate::output::{self, Table};
 /// What a command has at hand.
 pub(crate) struct Context {
     pub(crate) options: Options,
+    pub(crate) endpoint: Endpoint,
     out: StdoutLock<'static>,
 }
 
 impl Context {
+    /// Connects to whoever carries the vnets.
+    pub(crate) fn client(&self) -> Result<Client, Error> {
+        Client::open(&self.endpoint)
+    }
+
     /// Whether the output is JSON.
     fn json(&self) -> bool {
         self.options.json || self.options.pretty
@@ -89,6 +96,7 @@ fn counters(table: &mut Table, counters: Option<&Counters>) {
 /// Carries out the command line.
 pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
     let mut context = Context {
+        endpoint: cli.options.endpoint(),
         options: cli.options,
         out: io::stdout().lock(),
     };

@@ -103,6 +103,19 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         .find_map(|cause| cause.downcast_ref::<Error>());
     let known = match cause {
         Some(Error::NoFamily(_)) => Some("load it with: vn host load"),
+        Some(Error::Nobody { .. }) => Some(
+            "load the module with: vn host load; or start vnetd, or name its socket with: --vnetd-socket PATH",
+        ),
+        Some(Error::Both { .. }) => Some(
+            "choose one with: --via module or --via vnetd; one of them should go: unload the module with: vn host unload; or \
+             stop vnetd",
+        ),
+        Some(Error::Elsewhere { .. }) => {
+            Some("name the socket of the one that is here with: --vnetd-socket PATH")
+        }
+        Some(Error::Daemon { .. }) => {
+            Some("is vnetd running? Name its socket with: --vnetd-socket PATH")
+        }
         Some(Error::Netns { .. }) => Some("ip netns list shows the network namespaces"),
         _ => match cause.and_then(Error::errno) {
             Some(Errno::EPERM | Errno::EACCES) => {
@@ -149,6 +162,7 @@ mod tests {
             text: text.map(str::to_owned),
             missing: None,
             offset: None,
+            attribute: None,
         })
     }
 

@@ -9,7 +9,7 @@ use std::fmt;
 use nix::errno::Errno;
 use vnet_core::VnetId;
 use vnet_core::abi;
-use vnet_netlink::{Error, Link, Net, NetConfig};
+use vnet_netlink::{Error, Link, Net, NetConfig, Shown};
 
 use crate::failure::{self, Attempt, Refused};
 use crate::world::World;
@@ -45,14 +45,11 @@ impl fmt::Display for Step {
                 write!(f, "create vnet {}", config.id)?;
                 if f.alternate() {
                     write!(f, " with device {}", device_of(config))?;
-                    for (name, value) in [
-                        ("mtu", config.change.mtu),
-                        ("ageing", config.change.ageing),
-                        ("max-macs", config.change.max_macs),
-                    ] {
-                        if let Some(value) = value {
-                            write!(f, ", {name} {value}")?;
-                        }
+                    if let Some(mtu) = config.change.mtu {
+                        write!(f, ", mtu {mtu}")?;
+                    }
+                    for shown in config.change.settings.iter() {
+                        write!(f, ", {} {shown}", shown.setting.name())?;
                     }
                 }
                 Ok(())
@@ -219,23 +216,43 @@ impl Create {
             ))
             .into());
         }
-        let wanted = &self.config.change;
-        for (name, wanted, found) in [
-            ("mtu", wanted.mtu, net.mtu),
-            ("ageing", wanted.ageing, net.ageing),
-            ("max-macs", wanted.max_macs, net.max_macs),
-        ] {
-            if let (Some(wanted), Some(found)) = (wanted, found) {
-                if wanted != found {
-                    return Err(Refused::new(format!(
-                        "vnet {id} exists with {name} {found}, not {wanted}"
-                    ))
-                    .hint(format!("change it with: vn net set {id} --{name} {wanted}"))
-                    .into());
-                }
+        let mut differences = Vec::new();
+        if let (Some(wanted), Some(found)) = (self.config.change.mtu, net.mtu) {
+            if wanted != found {
+                differences.push(("mtu", found.to_string(), wanted.to_string()));
             }
         }
-        Ok(())
+        for wanted in self.config.change.settings.iter() {
+            let setting = wanted.setting;
+            // An older module, which does not have the setting, would have refused to make such a vnet.
+            let Some(value) = net.settings.get(setting) else {
+                return Err(Refused::new(format!(
+                    "vnet {id} exists and has no setting {}",
+                    setting.name()
+                ))
+                .into());
+            };
+            if value != wanted.value {
+                let found = Shown { setting, value }.to_string();
+                differences.push((setting.name(), found, wanted.to_string()));
+            }
+        }
+        match differences.first() {
+            None => Ok(()),
+            Some((name, found, wanted)) => {
+                let options = differences
+                    .iter()
+                    .map(|(name, _, wanted)| format!(" --{name} {wanted}"));
+                Err(Refused::new(format!(
+                    "vnet {id} exists with {name} {found}, not {wanted}"
+                ))
+                .hint(format!(
+                    "change it with: vn net set {id}{}",
+                    options.collect::<String>()
+                ))
+                .into())
+            }
+        }
     }
 }
 
@@ -518,6 +535,7 @@ mod tests {
             text: None,
             missing: None,
             offset: None,
+            attribute: None,
         })
     }
 

@@ -3,7 +3,7 @@
 //! What the verbs of several steps change: the kernel, except in tests.
 
 use vnet_core::VnetId;
-use vnet_netlink::{Client, Error, Link, Links, Net, NetConfig};
+use vnet_netlink::{Client, Endpoint, Error, Link, Links, Net, NetConfig};
 
 /// Vnets and network devices.
 pub(crate) trait World {
@@ -21,16 +21,16 @@ pub(crate) trait World {
     fn set_up(&mut self, index: u32, up: bool) -> Result<(), Error>;
 }
 
-/// The kernel, in the network namespace of this thread.
+/// The vnets and devices of the network namespace of this thread.
 pub(crate) struct Kernel {
     pub(crate) client: Client,
     pub(crate) links: Links,
 }
 
 impl Kernel {
-    pub(crate) fn open() -> Result<Self, Error> {
+    pub(crate) fn open(endpoint: &Endpoint) -> Result<Self, Error> {
         Ok(Self {
-            client: Client::open()?,
+            client: Client::open(endpoint)?,
             links: Links::open()?,
         })
     }

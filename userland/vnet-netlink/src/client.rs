@@ -4,33 +4,42 @@
 
 use std::net::IpAddr;
 
-use neli::consts::socket::NlFamily;
 use vnet_core::abi::{self, cmd};
-use vnet_core::{Mac, VnetId};
+use vnet_core::{Mac, Setting, VnetId};
 
-use crate::Error;
 use crate::attributes::Writer;
-use crate::genl::{self, Family};
-use crate::socket::{KernelSocket, Mode, Requester};
-use crate::types::{Flushed, Host, HostConfig, Net, NetChange, NetConfig, Peer, Varp, Vif, octets};
+use crate::endpoint::Connection;
+use crate::genl;
+use crate::socket::Mode;
+use crate::types::{
+    Flushed, Host, HostConfig, Net, NetChange, NetConfig, Peer, Probe, Remote, Varp, Vif,
+};
+use crate::value;
+use crate::{Endpoint, Error, Refusal, Via};
+
+/// Bytes before the attributes of a request: the netlink header and the generic netlink header.
+const HEADERS_LEN: usize = 20;
 
 /// The family `vnet` in the network namespace in which it was opened.
 pub struct Client {
-    requester: Requester<KernelSocket>,
-    family: Family,
+    connection: Connection,
 }
 
 impl Client {
-    /// Looks the family up; the kernel may load the module for it.
-    pub fn open() -> Result<Self, Error> {
-        let mut requester = Requester::new(KernelSocket::open(NlFamily::Generic)?);
-        let family = genl::resolve(&mut requester, abi::FAMILY)?;
-        Ok(Self { requester, family })
+    /// Finds who carries the vnets, and connects to it.
+    pub fn open(endpoint: &Endpoint) -> Result<Self, Error> {
+        let connection = endpoint.connect()?;
+        Ok(Self { connection })
+    }
+
+    /// Who carries the vnets.
+    pub fn via(&mut self) -> Via {
+        self.connection.via()
     }
 
     /// What the kernel said about requests that it carried out, since the last call.
     pub fn take_warnings(&mut self) -> Vec<String> {
-        self.requester.take_warnings()
+        self.connection.requester.take_warnings()
     }
 
     fn request(
@@ -39,14 +48,22 @@ impl Client {
         mode: Mode,
         attributes: Writer,
     ) -> Result<Vec<Vec<u8>>, Error> {
+        let sent = attributes.clone().into_bytes();
         genl::request(
-            &mut self.requester,
-            self.family.id,
+            &mut self.connection.requester,
+            self.connection.family.id,
             abi::VERSION,
             command,
             mode,
             attributes,
         )
+        .map_err(|error| match error {
+            Error::Refused(mut refusal) => {
+                refusal.attribute = attribute_at_fault(command, &refusal, &sent);
+                refusal.into()
+            }
+            other => other,
+        })
     }
 
     /// A request with one answer.
@@ -74,7 +91,7 @@ impl Client {
 
     /// Makes a vnet and its device, and returns it.
     pub fn net_new(&mut self, config: &NetConfig) -> Result<Net, Error> {
-        let mut attributes = of_net(config.id)?;
+        let mut attributes = of(abi::net::ID, &config.id)?;
         if let Some(ifname) = &config.ifname {
             attributes.put_text(abi::net::IFNAME, ifname)?;
         }
@@ -84,14 +101,14 @@ impl Client {
 
     /// Changes a vnet.
     pub fn net_set(&mut self, id: VnetId, change: &NetChange) -> Result<(), Error> {
-        let mut attributes = of_net(id)?;
+        let mut attributes = of(abi::net::ID, &id)?;
         change.write(&mut attributes)?;
         self.tell(cmd::NET_SET, attributes)
     }
 
     /// A vnet.
     pub fn net(&mut self, id: VnetId) -> Result<Net, Error> {
-        Net::parse(&self.ask(cmd::NET_GET, of_net(id)?)?)
+        Net::parse(&self.ask(cmd::NET_GET, of(abi::net::ID, &id)?)?)
     }
 
     /// A vnet, if it exists.
@@ -112,7 +129,7 @@ impl Client {
 
     /// Removes a vnet and its device.
     pub fn net_del(&mut self, id: VnetId) -> Result<(), Error> {
-        self.tell(cmd::NET_DEL, of_net(id)?)
+        self.tell(cmd::NET_DEL, of(abi::net::ID, &id)?)
     }
 
     /// The settings of the namespace.
@@ -136,68 +153,128 @@ impl Client {
 
     /// Adds a peer.
     pub fn peer_new(&mut self, addr: IpAddr) -> Result<(), Error> {
-        self.tell(cmd::PEER_NEW, of_peer(addr)?)
+        self.tell(cmd::PEER_NEW, of(abi::peer::ADDR, &addr)?)
     }
 
     /// Removes a peer.
     pub fn peer_del(&mut self, addr: IpAddr) -> Result<(), Error> {
-        self.tell(cmd::PEER_DEL, of_peer(addr)?)
+        self.tell(cmd::PEER_DEL, of(abi::peer::ADDR, &addr)?)
     }
 
     /// The remote MACs of a vnet, sorted.
     pub fn varps(&mut self, net: VnetId) -> Result<Vec<Varp>, Error> {
-        let mut attributes = Writer::new();
-        attributes.put(abi::varp::NET, net.as_bytes())?;
+        let attributes = of(abi::varp::NET, &net)?;
         let mut varps = self.list(cmd::VARP_GET, attributes, Varp::parse)?;
         varps.sort_by_key(|varp| varp.mac);
         Ok(varps)
     }
 
+    /// A remote MAC of a vnet.
+    pub fn varp(&mut self, net: VnetId, mac: Mac) -> Result<Varp, Error> {
+        Varp::parse(&self.ask(cmd::VARP_GET, of_varp(net, mac, None)?)?)
+    }
+
     /// Adds a static entry.
     pub fn varp_new(&mut self, net: VnetId, mac: Mac, addr: IpAddr) -> Result<(), Error> {
-        let mut attributes = of_varp(net, mac)?;
-        attributes.put(abi::varp::ADDR, &octets(addr))?;
-        self.tell(cmd::VARP_NEW, attributes)
+        self.tell(cmd::VARP_NEW, of_varp(net, mac, Some(addr))?)
     }
 
     /// Removes an entry.
     pub fn varp_del(&mut self, net: VnetId, mac: Mac) -> Result<(), Error> {
-        self.tell(cmd::VARP_DEL, of_varp(net, mac)?)
+        self.tell(cmd::VARP_DEL, of_varp(net, mac, None)?)
     }
 
     /// Removes the learned entries of a vnet.
     pub fn varp_flush(&mut self, net: VnetId) -> Result<Flushed, Error> {
-        let mut attributes = Writer::new();
-        attributes.put(abi::varp::NET, net.as_bytes())?;
-        Flushed::parse(&self.ask(cmd::VARP_FLUSH, attributes)?)
+        Flushed::parse(&self.ask(cmd::VARP_FLUSH, of(abi::varp::NET, &net)?)?)
     }
 
     /// The local MACs of a vnet, sorted.
     pub fn vifs(&mut self, net: VnetId) -> Result<Vec<Vif>, Error> {
-        let mut attributes = Writer::new();
-        attributes.put(abi::vif::NET, net.as_bytes())?;
-        let mut vifs = self.list(cmd::VIF_GET, attributes, Vif::parse)?;
+        let mut vifs = self.list(cmd::VIF_GET, of(abi::vif::NET, &net)?, Vif::parse)?;
         vifs.sort_by_key(|vif| vif.mac);
         Ok(vifs)
     }
+
+    /// The hosts of a vnet, sorted: those that are listed, and those from which it learned.
+    pub fn remotes(&mut self, net: VnetId) -> Result<Vec<Remote>, Error> {
+        let attributes = of(abi::remote::NET, &net)?;
+        let mut remotes = self.list(cmd::REMOTE_GET, attributes, Remote::parse)?;
+        remotes.sort_by_key(|remote| remote.addr);
+        Ok(remotes)
+    }
+
+    /// Lists a host from which a vnet accepts.
+    pub fn remote_new(&mut self, net: VnetId, addr: IpAddr) -> Result<(), Error> {
+        self.tell(cmd::REMOTE_NEW, of_remote(net, addr)?)
+    }
+
+    /// Takes a host off the list.
+    pub fn remote_del(&mut self, net: VnetId, addr: IpAddr) -> Result<(), Error> {
+        self.tell(cmd::REMOTE_DEL, of_remote(net, addr)?)
+    }
+
+    /// Asks other hosts for a MAC. Answers come as [`crate::Event::Probe`].
+    pub fn probe(&mut self, probe: &Probe) -> Result<(), Error> {
+        let mut attributes = Writer::new();
+        probe.write(&mut attributes)?;
+        self.tell(cmd::PROBE, attributes)
+    }
 }
 
-fn of_net(id: VnetId) -> Result<Writer, Error> {
+/// One attribute.
+fn of(kind: u16, value: &impl value::Value) -> Result<Writer, Error> {
     let mut attributes = Writer::new();
-    attributes.put(abi::net::ID, id.as_bytes())?;
+    value::put(&mut attributes, kind, value)?;
     Ok(attributes)
 }
 
-fn of_peer(addr: IpAddr) -> Result<Writer, Error> {
+fn of_varp(net: VnetId, mac: Mac, addr: Option<IpAddr>) -> Result<Writer, Error> {
     let mut attributes = Writer::new();
-    attributes.put(abi::peer::ADDR, &octets(addr))?;
+    let varp = Varp {
+        addr,
+        ..Varp::new(net, mac)
+    };
+    varp.write(&mut attributes)?;
     Ok(attributes)
 }
 
-fn of_varp(net: VnetId, mac: Mac) -> Result<Writer, Error> {
+fn of_remote(net: VnetId, addr: IpAddr) -> Result<Writer, Error> {
     let mut attributes = Writer::new();
-    attributes
-        .put(abi::varp::NET, net.as_bytes())?
-        .put(abi::varp::MAC, mac.as_bytes())?;
+    Remote::new(net, addr).write(&mut attributes)?;
     Ok(attributes)
+}
+
+/// Name of the attribute that is missing in a request or at fault.
+fn attribute_at_fault(command: u8, refusal: &Refusal, sent: &[u8]) -> Option<&'static str> {
+    let kind = match (refusal.missing, refusal.offset) {
+        (Some(missing), _) => u16::try_from(missing).ok()?,
+        (None, Some(offset)) => {
+            let start = usize::try_from(offset).ok()?.checked_sub(HEADERS_LEN)?;
+            let (_length, rest) = sent.get(start..)?.split_first_chunk::<2>()?;
+            u16::from_ne_bytes(*rest.first_chunk()?)
+        }
+        (None, None) => return None,
+    };
+    match command {
+        cmd::NET_NEW..=cmd::NET_DEL => match kind {
+            abi::net::ID => Some("id"),
+            abi::net::IFNAME => Some("ifname"),
+            abi::net::MTU => Some("mtu"),
+            _ => {
+                let setting = Setting::ALL.iter().find(|s| s.attr() == kind);
+                setting.map(|setting| setting.name())
+            }
+        },
+        cmd::HOST_SET => match kind {
+            abi::host::PORT => Some("port"),
+            abi::host::GROUP => Some("group"),
+            abi::host::DEVICE => Some("device"),
+            abi::host::TTL => Some("ttl"),
+            abi::host::FLOOD => Some("flood"),
+            abi::host::DSCP => Some("dscp"),
+            _ => None,
+        },
+        _ => None,
+    }
 }

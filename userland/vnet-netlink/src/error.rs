@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::PathBuf;
 
 use nix::errno::Errno;
 
@@ -18,17 +19,21 @@ pub struct Refusal {
     pub missing: Option<u32>,
     /// Where in the request the attribute at fault begins.
     pub offset: Option<u32>,
+    /// The name of the attribute that is missing or at fault, as in vnet.yaml.
+    pub attribute: Option<&'static str>,
 }
 
 impl fmt::Display for Refusal {
     /// The kernel's words if there are any, and those of the error number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.text, self.missing) {
-            (Some(text), _) => write!(f, "{text} ({})", self.errno.desc()),
-            (None, Some(missing)) => {
-                write!(f, "attribute {missing} is missing ({})", self.errno.desc())
+        let words = self.errno.desc();
+        match (&self.text, self.missing, self.attribute) {
+            (Some(text), _, _) => write!(f, "{text} ({words})"),
+            (None, Some(_), Some(name)) => write!(f, "attribute {name} is missing ({words})"),
+            (None, Some(missing), None) => {
+                write!(f, "attribute {missing} is missing ({words})")
             }
-            (None, None) => f.write_str(self.errno.desc()),
+            (None, None, _) => f.write_str(words),
         }
     }
 }
@@ -44,6 +49,39 @@ pub enum Error {
     /// The kernel does not have the family, as its module is not loaded.
     #[error("module {0} is not loaded")]
     NoFamily(&'static str),
+    /// There is neither the module nor the daemon.
+    #[error("module vnet is not loaded, and vnetd is not at {}", .path.display())]
+    Nobody {
+        /// Where the daemon was looked for.
+        path: PathBuf,
+    },
+    /// There are both the module and the daemon, and none was chosen.
+    #[error("module vnet is loaded, and vnetd is at {}", .path.display())]
+    Both {
+        /// Where the daemon is.
+        path: PathBuf,
+    },
+    /// The daemon cannot be reached.
+    #[error("cannot reach vnetd at {}", .path.display())]
+    Daemon {
+        /// Where it was looked for.
+        path: PathBuf,
+        /// The reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The daemon is that of another network namespace.
+    #[error("vnetd at {} is that of another network namespace", .path.display())]
+    Elsewhere {
+        /// Where it is.
+        path: PathBuf,
+    },
+    /// The daemon did not answer in time.
+    #[error("vnetd did not answer within {0} s")]
+    Silent(u64),
+    /// The daemon closed the connection.
+    #[error("vnetd closed the connection")]
+    Closed,
     /// The socket failed.
     #[error("netlink socket")]
     Socket(#[source] io::Error),

@@ -21,6 +21,7 @@ const CONTROL_VERSION: u8 = 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Family {
     pub(crate) id: u16,
+    pub(crate) name: String,
     pub(crate) groups: BTreeMap<String, u32>,
 }
 
@@ -75,13 +76,38 @@ pub(crate) fn resolve<T: Transport>(
     parse_family(answer)
 }
 
+/// Looks a family up among those that are there: the kernel loads no module for it.
+pub(crate) fn find<T: Transport>(
+    requester: &mut Requester<T>,
+    name: &str,
+) -> Result<Option<Family>, Error> {
+    let answers = request(
+        requester,
+        GenlId::Ctrl.into(),
+        CONTROL_VERSION,
+        CtrlCmd::Getfamily.into(),
+        Mode::Dump,
+        Writer::new(),
+    )?;
+    for answer in answers {
+        let family = parse_family(&answer)?;
+        if family.name == name {
+            return Ok(Some(family));
+        }
+    }
+    Ok(None)
+}
+
 fn parse_family(bytes: &[u8]) -> Result<Family, Error> {
     let mut id = None;
+    let mut family = String::new();
     let mut groups = BTreeMap::new();
     for attribute in Reader::new(bytes) {
         let attribute = attribute?;
         if attribute.kind == u16::from(CtrlAttr::FamilyId) {
             id = Some(attribute.u16()?);
+        } else if attribute.kind == u16::from(CtrlAttr::FamilyName) {
+            family = attribute.text();
         } else if attribute.kind == u16::from(CtrlAttr::McastGroups) {
             for group in attribute.nest() {
                 let (mut name, mut number) = (None, None);
@@ -100,7 +126,11 @@ fn parse_family(bytes: &[u8]) -> Result<Family, Error> {
         }
     }
     match id {
-        Some(id) => Ok(Family { id, groups }),
+        Some(id) => Ok(Family {
+            id,
+            name: family,
+            groups,
+        }),
         None => Err(Error::Malformed("the family has no number")),
     }
 }

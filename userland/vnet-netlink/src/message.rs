@@ -60,7 +60,7 @@ impl<'a> Message<'a> {
         } else if self.kind == u16::from(Nlmsg::Done) {
             self.end_of_dump()
         } else if self.kind == u16::from(Nlmsg::Overrun) {
-            Err(Error::Malformed("the kernel lost messages"))
+            Err(Error::Overrun)
         } else {
             Ok(Content::Data(self.payload))
         }
@@ -109,6 +109,7 @@ fn outcome<'a>(code: i32, attributes: &[u8]) -> Content<'a> {
         text: None,
         missing: None,
         offset: None,
+        attribute: None,
     };
     // What cannot be read is only an explanation.
     for attribute in Reader::new(attributes).map_while(Result::ok) {

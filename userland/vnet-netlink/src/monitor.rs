@@ -1,21 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Notifications: one for every change.
+//! Notifications: one for every change, and one for what happens on the wire.
 
 use std::collections::VecDeque;
 
 use neli::consts::genl::{CtrlAttr, CtrlCmd};
 use neli::consts::nl::GenlId;
-use neli::consts::socket::NlFamily;
-use serde::Serialize;
-use vnet_core::abi::{self, cmd};
+use vnet_core::abi;
 
-use crate::Error;
 use crate::attributes::Reader;
+use crate::endpoint::{Connection, Socket};
 use crate::genl;
-use crate::message::{Content, Messages};
-use crate::socket::{KernelSocket, Requester, Transport};
-use crate::types::{Flushed, Host, Net, Peer, Varp};
+use crate::message::{Content, Message, Messages};
+use crate::socket::Transport;
+use crate::{Endpoint, Error, Event};
 
 /// The family that tells of families, and its group.
 const CONTROL: &str = "nlctrl";
@@ -23,108 +21,76 @@ const CONTROL_GROUP: &str = "notify";
 /// Room for notifications that were not read yet.
 const RECEIVE_BUFFER: usize = 4 * 1024 * 1024;
 
-/// What a notification is about.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Subject {
-    /// A vnet.
-    Net(Net),
-    /// The settings of the namespace.
-    Host(Host),
-    /// A peer.
-    Peer(Peer),
-    /// An entry of the VARP table.
-    Varp(Varp),
-    /// A flush of the VARP table.
-    Flushed(Flushed),
-}
-
-/// A change.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Event {
-    /// What was done: the name of the command.
-    pub event: &'static str,
-    /// What it was done to.
-    #[serde(flatten)]
-    pub subject: Subject,
-}
-
-impl Event {
-    /// Reads a notification. `None` if it is of a kind that is not known here.
-    pub fn parse(command: u8, attributes: &[u8]) -> Result<Option<Self>, Error> {
-        let (event, subject) = match command {
-            cmd::NET_NEW_NTF => ("net-new", Subject::Net(Net::parse(attributes)?)),
-            cmd::NET_SET_NTF => ("net-set", Subject::Net(Net::parse(attributes)?)),
-            cmd::NET_DEL_NTF => ("net-del", Subject::Net(Net::parse(attributes)?)),
-            cmd::HOST_SET_NTF => ("host-set", Subject::Host(Host::parse(attributes)?)),
-            cmd::PEER_NEW_NTF => ("peer-new", Subject::Peer(Peer::parse(attributes)?)),
-            cmd::PEER_DEL_NTF => ("peer-del", Subject::Peer(Peer::parse(attributes)?)),
-            cmd::VARP_NEW_NTF => ("varp-new", Subject::Varp(Varp::parse(attributes)?)),
-            cmd::VARP_DEL_NTF => ("varp-del", Subject::Varp(Varp::parse(attributes)?)),
-            cmd::VARP_FLUSH_NTF => ("varp-flush", Subject::Flushed(Flushed::parse(attributes)?)),
-            _ => return Ok(None),
-        };
-        Ok(Some(Self { event, subject }))
-    }
-}
-
 /// The notifications of a network namespace.
 pub struct Monitor {
-    requester: Requester<KernelSocket>,
-    family: u16,
-    pending: VecDeque<Event>,
+    connection: Connection,
+    pending: VecDeque<Result<Event, Error>>,
 }
 
 impl Monitor {
-    /// Listens from now on.
-    pub fn open() -> Result<Self, Error> {
-        let mut requester = Requester::new(KernelSocket::open(NlFamily::Generic)?);
-        let family = genl::resolve(&mut requester, abi::FAMILY)?;
-        let group = family
-            .groups
-            .get(abi::GROUP_CONFIG)
-            .ok_or(Error::Malformed(
-                "the family has no group for notifications",
-            ))?;
+    /// Listens to all groups from now on.
+    pub fn open(endpoint: &Endpoint) -> Result<Self, Error> {
+        let mut connection = endpoint.connect()?;
         // When the module goes, the group goes silently; only the family of families tells.
-        let control = genl::resolve(&mut requester, CONTROL)?;
-        let socket = requester.transport_mut();
-        socket.set_receive_buffer(RECEIVE_BUFFER)?;
-        socket.join(*group)?;
-        if let Some(group) = control.groups.get(CONTROL_GROUP) {
-            socket.join(*group)?;
+        let control = match connection.requester.transport_mut() {
+            Socket::Kernel(socket) => {
+                socket.set_receive_buffer(RECEIVE_BUFFER)?;
+                genl::resolve(&mut connection.requester, CONTROL)?
+                    .groups
+                    .remove(CONTROL_GROUP)
+            }
+            Socket::Daemon(_) => None,
+        };
+        let group = |name| connection.family.groups.get(name).copied();
+        let config = group(abi::GROUP_CONFIG).ok_or(Error::Malformed(
+            "the family has no group for notifications",
+        ))?;
+        // An older module has none.
+        let events = group(abi::GROUP_EVENTS);
+        for group in [control, Some(config), events].into_iter().flatten() {
+            connection.join(group)?;
+        }
+        if let Socket::Daemon(socket) = connection.requester.transport_mut() {
+            socket.be_patient()?;
         }
         Ok(Self {
-            requester,
-            family: family.id,
+            connection,
             pending: VecDeque::new(),
         })
     }
 
-    /// Waits for the next change. Fails with [`Error::NoFamily`] when the module is unloaded.
+    /// Waits for the next event. Fails with [`Error::NoFamily`] when the module is unloaded, with [`Error::Closed`] when
+    /// the daemon ends, and with [`Error::Overrun`] where events were lost; those after them follow then.
     pub fn next_event(&mut self) -> Result<Event, Error> {
         loop {
             if let Some(event) = self.pending.pop_front() {
-                return Ok(event);
+                return event;
             }
-            let datagram = self.requester.transport_mut().receive()?;
-            for message in Messages::new(datagram) {
-                let message = message?;
-                let Content::Data(data) = message.content()? else {
-                    continue;
-                };
-                let (command, attributes) = genl::split(data)?;
-                if message.kind == self.family {
-                    self.pending.extend(Event::parse(command, attributes)?);
-                } else if message.kind == u16::from(GenlId::Ctrl)
-                    && command == u8::from(CtrlCmd::Delfamily)
-                    && family_of(attributes)? == Some(self.family)
-                {
-                    return Err(Error::NoFamily(abi::FAMILY));
-                }
-            }
+            let family = self.connection.family.id;
+            let datagram = self.connection.requester.transport_mut().receive()?;
+            let events = Messages::new(datagram)
+                .filter_map(|message| message.and_then(|m| event(&m, family)).transpose());
+            self.pending.extend(events);
         }
     }
+}
+
+/// The event that a message tells of, if it does.
+fn event(message: &Message<'_>, family: u16) -> Result<Option<Event>, Error> {
+    let Content::Data(data) = message.content()? else {
+        return Ok(None);
+    };
+    let (command, attributes) = genl::split(data)?;
+    if message.kind == family {
+        return Event::parse(command, attributes);
+    }
+    let gone = message.kind == u16::from(GenlId::Ctrl)
+        && command == u8::from(CtrlCmd::Delfamily)
+        && family_of(attributes)? == Some(family);
+    if gone {
+        return Err(Error::NoFamily(abi::FAMILY));
+    }
+    Ok(None)
 }
 
 /// The family that a message of the family of families is about.

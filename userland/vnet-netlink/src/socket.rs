@@ -15,12 +15,12 @@ use neli::{Size, ToBytes};
 use crate::Error;
 use crate::message::{Content, Messages};
 
-/// Larger than any datagram that the kernel makes (32 KiB).
-const BUFFER_LEN: usize = 64 * 1024;
+/// Larger than any datagram that the kernel or the daemon makes (32 KiB).
+pub(crate) const BUFFER_LEN: usize = 64 * 1024;
 /// How often a dump is begun anew because what it lists changed.
 const DUMP_TRIES: usize = 16;
 
-/// Where requests go and answers come from; the kernel, except in tests.
+/// Where requests go and answers come from.
 pub(crate) trait Transport {
     /// Sends a datagram.
     fn send(&mut self, datagram: &[u8]) -> Result<(), Error>;
@@ -238,7 +238,7 @@ pub(crate) mod tests {
         })
     }
 
-    fn ack(sequence: u32) -> Vec<u8> {
+    pub(crate) fn ack(sequence: u32) -> Vec<u8> {
         message(ERROR, NlmF::CAPPED, sequence, &[0; 20])
     }
 

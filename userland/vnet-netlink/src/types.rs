@@ -2,8 +2,7 @@
 
 //! What the family speaks of. Serialized, the keys are the names of `module/uapi/vnet.yaml`.
 
-use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -11,52 +10,9 @@ use vnet_core::abi::{self, HostCounter, NetCounter};
 use vnet_core::{Mac, VnetId};
 
 use crate::Error;
-use crate::attributes::{Attribute, Reader, Writer};
-
-/// A value that is serialized as it is shown.
-fn shown<T: fmt::Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-/// As [`shown`], or null.
-#[expect(clippy::ref_option, reason = "serde passes the field")]
-fn shown_some<T: fmt::Display, S: Serializer>(
-    value: &Option<T>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
-}
-
-fn id(attribute: Attribute<'_>) -> Result<VnetId, Error> {
-    attribute.bytes().map(VnetId::from_bytes)
-}
-
-fn mac(attribute: Attribute<'_>) -> Result<Mac, Error> {
-    attribute.bytes().map(Mac::from_bytes)
-}
-
-fn address(attribute: Attribute<'_>) -> Result<IpAddr, Error> {
-    match attribute.value.len() {
-        4 => Ok(Ipv4Addr::from(attribute.bytes::<4>()?).into()),
-        16 => Ok(Ipv6Addr::from(attribute.bytes::<16>()?).into()),
-        _ => Err(Error::Malformed("an address has the wrong length")),
-    }
-}
-
-/// The bytes of an address, network byte order.
-pub(crate) fn octets(address: IpAddr) -> Vec<u8> {
-    match address {
-        IpAddr::V4(address) => address.octets().to_vec(),
-        IpAddr::V6(address) => address.octets().to_vec(),
-    }
-}
-
-fn required<T>(value: Option<T>) -> Result<T, Error> {
-    value.ok_or(Error::Malformed("an answer lacks an attribute"))
-}
+use crate::attributes::{Reader, Writer};
+use crate::settings::SomeSettings;
+use crate::value::{Flood, Value, VarpState, json, json_some, put, record, required};
 
 /// Counters, in the order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,7 +70,7 @@ impl Serialize for Counters {
 #[serde(rename_all = "kebab-case")]
 pub struct Net {
     /// Its id.
-    #[serde(serialize_with = "shown")]
+    #[serde(serialize_with = "json")]
     pub id: VnetId,
     /// Name of its device.
     #[serde(skip_serializing_if = "String::is_empty")]
@@ -125,18 +81,21 @@ pub struct Net {
     /// MTU of its device.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtu: Option<u32>,
-    /// Milliseconds after which a MAC that was not heard is forgotten.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ageing: Option<u32>,
-    /// Most MACs that are learned.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub max_macs: Option<u32>,
+    /// Its settings; an older kernel does not tell of all.
+    #[serde(flatten)]
+    pub settings: SomeSettings,
     /// Remote MACs known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub macs: Option<u32>,
     /// Local MACs known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub vifs: Option<u32>,
+    /// Frames that are held.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held: Option<u32>,
+    /// MACs that are being asked for, or known to be nowhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unresolved: Option<u32>,
     /// The namespace in which the device is, if it was moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netnsid: Option<i32>,
@@ -156,10 +115,11 @@ impl Net {
             ifname: String::new(),
             ifindex: None,
             mtu: None,
-            ageing: None,
-            max_macs: None,
+            settings: SomeSettings::new(),
             macs: None,
             vifs: None,
+            held: None,
+            unresolved: None,
             netnsid: None,
             underlay_mtu: None,
             stats: None,
@@ -173,22 +133,35 @@ impl Net {
         for attribute in Reader::new(bytes) {
             let attribute = attribute?;
             match attribute.kind {
-                abi::net::ID => found = Some(id(attribute)?),
+                abi::net::ID => found = Some(Value::read(attribute)?),
                 abi::net::IFNAME => net.ifname = attribute.text(),
                 abi::net::IFINDEX => net.ifindex = Some(attribute.u32()?),
                 abi::net::MTU => net.mtu = Some(attribute.u32()?),
-                abi::net::AGEING => net.ageing = Some(attribute.u32()?),
-                abi::net::MAX_MACS => net.max_macs = Some(attribute.u32()?),
                 abi::net::MACS => net.macs = Some(attribute.u32()?),
                 abi::net::VIFS => net.vifs = Some(attribute.u32()?),
+                abi::net::HELD => net.held = Some(attribute.u32()?),
+                abi::net::UNRESOLVED => net.unresolved = Some(attribute.u32()?),
                 abi::net::NETNSID => net.netnsid = Some(attribute.i32()?),
                 abi::net::UNDERLAY_MTU => net.underlay_mtu = Some(attribute.u32()?),
                 abi::net::STATS => net.stats = Some(Counters::of_net(attribute.nest())?),
-                _ => {}
+                _ => net.settings.read(attribute)?,
             }
         }
         net.id = required(found)?;
         Ok(net)
+    }
+
+    /// What of it was configured; the rest changes by itself.
+    #[must_use]
+    pub fn configuration(&self) -> Self {
+        Self {
+            ifname: self.ifname.clone(),
+            ifindex: self.ifindex,
+            mtu: self.mtu,
+            settings: self.settings,
+            netnsid: self.netnsid,
+            ..Self::new(self.id)
+        }
     }
 }
 
@@ -197,19 +170,21 @@ impl Net {
 pub struct NetChange {
     /// MTU of the device.
     pub mtu: Option<u32>,
-    /// Milliseconds after which a MAC that was not heard is forgotten.
-    pub ageing: Option<u32>,
-    /// Most MACs that are learned.
-    pub max_macs: Option<u32>,
+    /// Settings.
+    pub settings: SomeSettings,
 }
 
 impl NetChange {
+    /// Whether it changes nothing.
+    pub fn is_empty(&self) -> bool {
+        self.mtu.is_none() && self.settings.is_empty()
+    }
+
     pub(crate) fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        writer
-            .put_some(abi::net::MTU, self.mtu.map(u32::to_ne_bytes))?
-            .put_some(abi::net::AGEING, self.ageing.map(u32::to_ne_bytes))?
-            .put_some(abi::net::MAX_MACS, self.max_macs.map(u32::to_ne_bytes))?;
-        Ok(())
+        if let Some(mtu) = &self.mtu {
+            put(writer, abi::net::MTU, mtu)?;
+        }
+        self.settings.write(writer)
     }
 }
 
@@ -231,19 +206,25 @@ pub struct Host {
     /// UDP port.
     pub port: u16,
     /// Group to which frames are flooded.
-    #[serde(serialize_with = "shown_some")]
+    #[serde(serialize_with = "json_some")]
     pub group: Option<IpAddr>,
     /// Index of the underlay device; 0 leaves it to the routing table.
     pub device: u32,
-    /// TTL of what is sent.
+    /// TTL or hop limit of what is sent; [`abi::TTL_INHERIT`] takes over that of the inner packet.
     pub ttl: u8,
+    /// Where floods go.
+    #[serde(serialize_with = "json_some", skip_serializing_if = "Option::is_none")]
+    pub flood: Option<Flood>,
+    /// DSCP of what is sent; [`abi::DSCP_INHERIT`] takes over that of the inner packet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dscp: Option<u8>,
     /// Number of vnets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nets: Option<u32>,
     /// Index of the device on which the group was joined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub joined: Option<u32>,
-    /// Version of the module.
+    /// Version of the module or the daemon.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub version: String,
     /// Counters.
@@ -260,11 +241,13 @@ impl Host {
             match attribute.kind {
                 abi::host::PORT => host.port = attribute.u16()?,
                 abi::host::GROUP => {
-                    let group = address(attribute)?;
+                    let group = IpAddr::read(attribute)?;
                     host.group = (!group.is_unspecified()).then_some(group);
                 }
                 abi::host::DEVICE => host.device = attribute.u32()?,
                 abi::host::TTL => host.ttl = attribute.u8()?,
+                abi::host::FLOOD => host.flood = Some(Flood::read(attribute)?),
+                abi::host::DSCP => host.dscp = Some(attribute.u8()?),
                 abi::host::NETS => host.nets = Some(attribute.u32()?),
                 abi::host::JOINED => host.joined = Some(attribute.u32()?),
                 abi::host::VERSION => host.version = attribute.text(),
@@ -274,192 +257,192 @@ impl Host {
         }
         Ok(host)
     }
-}
 
-/// What of the settings is to be changed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct HostConfig {
-    /// UDP port.
-    pub port: Option<u16>,
-    /// Group to which frames are flooded; unspecified for none.
-    pub group: Option<IpAddr>,
-    /// Index of the underlay device; 0 leaves it to the routing table.
-    pub device: Option<u32>,
-    /// TTL of what is sent.
-    pub ttl: Option<u8>,
-}
-
-impl HostConfig {
-    pub(crate) fn write(&self, writer: &mut Writer) -> Result<(), Error> {
-        writer
-            .put_some(abi::host::PORT, self.port.map(u16::to_ne_bytes))?
-            .put_some(abi::host::GROUP, self.group.map(octets))?
-            .put_some(abi::host::DEVICE, self.device.map(u32::to_ne_bytes))?
-            .put_some(abi::host::TTL, self.ttl.map(u8::to_ne_bytes))?;
-        Ok(())
-    }
-}
-
-/// A host to which floods are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Peer {
-    /// Its address.
-    pub addr: IpAddr,
-}
-
-impl Peer {
-    /// Reads the attributes of an answer or a notification.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let mut addr = None;
-        for attribute in Reader::new(bytes) {
-            let attribute = attribute?;
-            if attribute.kind == abi::peer::ADDR {
-                addr = Some(address(attribute)?);
-            }
+    /// What of it was configured; the rest changes by itself.
+    #[must_use]
+    pub fn configuration(&self) -> Self {
+        Self {
+            port: self.port,
+            group: self.group,
+            device: self.device,
+            ttl: self.ttl,
+            flood: self.flood,
+            dscp: self.dscp,
+            ..Self::default()
         }
-        Ok(Self {
-            addr: required(addr)?,
-        })
     }
 }
 
-/// How an entry of the VARP table came about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum VarpState {
-    /// From a frame.
-    Learned,
-    /// By command.
-    Static,
-    /// In a way that is not known here.
-    Unknown,
-}
-
-impl fmt::Display for VarpState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Learned => "learned",
-            Self::Static => "static",
-            Self::Unknown => "unknown",
-        })
+record! {
+    /// What of the settings of a network namespace is to be changed.
+    #[derive(Default)]
+    HostConfig, host,
+    required {}
+    optional {
+        /// UDP port.
+        port: u16 = PORT,
+        /// Group to which frames are flooded; unspecified for none.
+        group: IpAddr = GROUP,
+        /// Index of the underlay device; 0 leaves it to the routing table.
+        device: u32 = DEVICE,
+        /// TTL or hop limit of what is sent; [`abi::TTL_INHERIT`] takes over that of the inner packet.
+        ttl: u8 = TTL,
+        /// Where floods go.
+        flood: Flood = FLOOD,
+        /// DSCP of what is sent; [`abi::DSCP_INHERIT`] takes over that of the inner packet.
+        dscp: u8 = DSCP,
     }
 }
 
-/// An entry of the VARP table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Varp {
-    /// The vnet.
-    #[serde(serialize_with = "shown")]
-    pub net: VnetId,
-    /// The remote MAC.
-    #[serde(serialize_with = "shown")]
-    pub mac: Mac,
-    /// The host behind which it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub addr: Option<IpAddr>,
-    /// How it came about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub state: Option<VarpState>,
-    /// Milliseconds since it was last heard.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub age: Option<u32>,
+record! {
+    /// A host to which floods are sent.
+    #[derive(Copy)]
+    Peer, peer,
+    required {
+        /// Its address.
+        addr: IpAddr = ADDR,
+    }
+    optional {}
 }
 
-impl Varp {
-    /// Reads the attributes of an answer or a notification.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let (mut net, mut found, mut addr, mut state, mut age) = (None, None, None, None, None);
-        for attribute in Reader::new(bytes) {
-            let attribute = attribute?;
-            match attribute.kind {
-                abi::varp::NET => net = Some(id(attribute)?),
-                abi::varp::MAC => found = Some(mac(attribute)?),
-                abi::varp::ADDR => addr = Some(address(attribute)?),
-                abi::varp::STATE => {
-                    state = Some(match attribute.u32()? {
-                        abi::varp::STATE_LEARNED => VarpState::Learned,
-                        abi::varp::STATE_STATIC => VarpState::Static,
-                        _ => VarpState::Unknown,
-                    });
-                }
-                abi::varp::AGE => age = Some(attribute.u32()?),
-                _ => {}
-            }
-        }
-        Ok(Self {
-            net: required(net)?,
-            mac: required(found)?,
-            addr,
-            state,
-            age,
-        })
+record! {
+    /// An entry of the VARP table.
+    #[derive(Copy)]
+    Varp, varp,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// The remote MAC.
+        mac: Mac = MAC,
+    }
+    optional {
+        /// The host behind which it is.
+        addr: IpAddr = ADDR,
+        /// How it came about.
+        state: VarpState = STATE,
+        /// Milliseconds since it was last heard.
+        age: u32 = AGE,
+        /// Frames that are held until it is known where it is.
+        held: u32 = HELD,
+        /// How often it moved of late.
+        moves: u32 = MOVES,
+        /// Milliseconds for which it still stays where it is.
+        damped: u32 = DAMPED,
     }
 }
 
-/// The outcome of a flush of the VARP table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Flushed {
-    /// The vnet.
-    #[serde(serialize_with = "shown")]
-    pub net: VnetId,
-    /// How many entries were removed.
-    pub count: u32,
+record! {
+    /// The outcome of a flush of the VARP table.
+    #[derive(Copy)]
+    Flushed, varp,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// How many entries were removed.
+        count: u32 = COUNT,
+    }
+    optional {}
 }
 
-impl Flushed {
-    /// Reads the attributes of an answer or a notification.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let (mut net, mut count) = (None, None);
-        for attribute in Reader::new(bytes) {
-            let attribute = attribute?;
-            match attribute.kind {
-                abi::varp::NET => net = Some(id(attribute)?),
-                abi::varp::COUNT => count = Some(attribute.u32()?),
-                _ => {}
-            }
-        }
-        Ok(Self {
-            net: required(net)?,
-            count: required(count)?,
-        })
+record! {
+    /// A MAC that moved too often, and stays where it is for a while.
+    #[derive(Copy)]
+    Damped, varp,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// The MAC.
+        mac: Mac = MAC,
+    }
+    optional {
+        /// The host behind which it stays; none if it is here.
+        addr: IpAddr = ADDR,
+        /// The host to which it would have moved; none if that is here.
+        other: IpAddr = OTHER,
+        /// How often it moved.
+        moves: u32 = MOVES,
+        /// Milliseconds for which it stays.
+        damped: u32 = DAMPED,
     }
 }
 
-/// A MAC that sends from here.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub struct Vif {
-    /// The vnet.
-    #[serde(serialize_with = "shown")]
-    pub net: VnetId,
-    /// The MAC.
-    #[serde(serialize_with = "shown")]
-    pub mac: Mac,
-    /// Milliseconds since it last sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub age: Option<u32>,
+record! {
+    /// A MAC that sends from here.
+    #[derive(Copy)]
+    Vif, vif,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// The MAC.
+        mac: Mac = MAC,
+    }
+    optional {
+        /// Milliseconds since it last sent.
+        age: u32 = AGE,
+        /// How often it moved of late.
+        moves: u32 = MOVES,
+        /// Milliseconds for which it still stays here.
+        damped: u32 = DAMPED,
+    }
 }
 
-impl Vif {
-    /// Reads the attributes of an answer.
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
-        let (mut net, mut found, mut age) = (None, None, None);
-        for attribute in Reader::new(bytes) {
-            let attribute = attribute?;
-            match attribute.kind {
-                abi::vif::NET => net = Some(id(attribute)?),
-                abi::vif::MAC => found = Some(mac(attribute)?),
-                abi::vif::AGE => age = Some(attribute.u32()?),
-                _ => {}
-            }
-        }
-        Ok(Self {
-            net: required(net)?,
-            mac: required(found)?,
-            age,
-        })
+record! {
+    /// A host from which a vnet accepts, or has learned.
+    #[derive(Copy)]
+    Remote, remote,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// Address of the host.
+        addr: IpAddr = ADDR,
+    }
+    optional {
+        /// 1 if it is listed, 0 if MACs were learned from it only.
+        listed: u8 = LISTED,
+        /// MACs learned from it.
+        macs: u32 = MACS,
+    }
+}
+
+impl Remote {
+    /// Whether it is listed.
+    pub fn is_listed(&self) -> bool {
+        self.listed.is_some_and(|listed| listed != 0)
+    }
+}
+
+record! {
+    /// A question to other hosts: who has this MAC?
+    #[derive(Copy)]
+    Probe, probe,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// The MAC; all zero asks whether the vnet is there.
+        mac: Mac = MAC,
+    }
+    optional {
+        /// The host to ask; the group and the peers unless given.
+        addr: IpAddr = ADDR,
+        /// Bytes of the UDP payload, within [`abi::PROBE_SIZE_RANGE`].
+        size: u32 = SIZE,
+    }
+}
+
+record! {
+    /// An answer to a [`Probe`].
+    #[derive(Copy)]
+    Answer, probe,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// The MAC.
+        mac: Mac = MAC,
+    }
+    optional {
+        /// The host that answered.
+        addr: IpAddr = ADDR,
+        /// The address that stands in the answer.
+        care_of: IpAddr = CARE_OF,
     }
 }

@@ -11,7 +11,7 @@ use anyhow::anyhow;
 use clap::{Args, Subcommand};
 use vnet_core::VnetId;
 use vnet_core::abi;
-use vnet_netlink::{Client, Error, Host, HostConfig, Links, netns};
+use vnet_netlink::{Client, Endpoint, Error, Host, HostConfig, Links, Via, netns};
 
 use super::{Context, counters, remarks, warn};
 use crate::cli::ifname;
@@ -174,12 +174,12 @@ fn some_of(all: &[String]) -> String {
 }
 
 fn nets_here() -> Result<Vec<VnetId>, Error> {
-    let nets = Client::open()?.nets()?;
+    let nets = Client::open(&Endpoint::default().via(Via::Module))?.nets()?;
     Ok(nets.into_iter().map(|net| net.id).collect())
 }
 
 fn status(context: &mut Context) -> anyhow::Result<()> {
-    let mut host = Client::open()?.host()?;
+    let mut host = context.client()?.host()?;
     if !context.options.stats {
         host.stats = None;
     }
@@ -222,12 +222,13 @@ fn set(context: &mut Context, arguments: SetArgs) -> anyhow::Result<()> {
             Some(link.index)
         }
     };
-    let mut client = Client::open()?;
+    let mut client = context.client()?;
     let config = HostConfig {
         port: arguments.port,
         group: arguments.group,
         device,
         ttl: arguments.ttl,
+        ..HostConfig::default()
     };
     context.change("change the settings of the network namespace", || {
         client.host_set(&config)

@@ -4,13 +4,13 @@
 
 use std::fmt;
 
-use vnet_netlink::{Error, Event, Monitor, Subject};
+use vnet_netlink::{Error, Event, Host, Monitor, Net};
 
 use super::{Context, warn};
 use crate::output;
 
 pub(crate) fn run(context: &mut Context) -> anyhow::Result<()> {
-    let mut monitor = Monitor::open()?;
+    let mut monitor = Monitor::open(&context.endpoint)?;
     loop {
         match monitor.next_event() {
             Ok(event) => print(context, event)?,
@@ -22,16 +22,14 @@ pub(crate) fn run(context: &mut Context) -> anyhow::Result<()> {
 
 fn print(context: &mut Context, mut event: Event) -> anyhow::Result<()> {
     if !context.options.stats {
-        match &mut event.subject {
-            Subject::Net(net) => net.stats = None,
-            Subject::Host(host) => host.stats = None,
+        match &mut event {
+            Event::NetNew(net) | Event::NetSet(net) | Event::NetDel(net) => net.stats = None,
+            Event::HostSet(host) => host.stats = None,
             _ => {}
         }
     }
     if context.json() {
         output::json(&mut context.out, &event, false)?;
-    }
-    if context.json() {
         return Ok(std::io::Write::flush(&mut context.out)?);
     }
     context.line(Line(&event))
@@ -42,86 +40,89 @@ struct Line<'a>(&'a Event);
 
 impl fmt::Display for Line<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0.event)?;
-        let mut pair = |name: &str, value: Option<&dyn fmt::Display>| match value {
-            Some(value) => write!(f, " {name} {value}"),
-            None => Ok(()),
-        };
-        fn shown<T: fmt::Display>(value: &Option<T>) -> Option<&dyn fmt::Display> {
-            value.as_ref().map(|value| value as &dyn fmt::Display)
+        f.write_str(self.0.name())?;
+        for (name, value) in fields(self.0) {
+            write!(f, " {name} {value}")?;
         }
-        match &self.0.subject {
-            Subject::Net(net) => {
-                pair("id", Some(&net.id))?;
-                let ifname = (!net.ifname.is_empty()).then_some(&net.ifname);
-                pair("ifname", shown(&ifname))?;
-                pair("ifindex", shown(&net.ifindex))?;
-                pair("mtu", shown(&net.mtu))?;
-                pair("ageing", shown(&net.ageing))?;
-                pair("max-macs", shown(&net.max_macs))
-            }
-            Subject::Host(host) => {
-                pair("port", Some(&host.port))?;
-                match &host.group {
-                    Some(group) => pair("group", Some(group))?,
-                    None => pair("group", Some(&"none"))?,
-                }
-                pair("device", Some(&host.device))?;
-                pair("ttl", Some(&host.ttl))
-            }
-            Subject::Peer(peer) => pair("addr", Some(&peer.addr)),
-            Subject::Varp(varp) => {
-                pair("net", Some(&varp.net))?;
-                pair("mac", Some(&varp.mac))?;
-                pair("addr", shown(&varp.addr))?;
-                pair("state", shown(&varp.state))
-            }
-            Subject::Flushed(flushed) => {
-                pair("net", Some(&flushed.net))?;
-                pair("count", Some(&flushed.count))
-            }
-        }
+        Ok(())
     }
+}
+
+fn fields(event: &Event) -> Vec<(String, String)> {
+    match event {
+        Event::NetNew(net) | Event::NetSet(net) | Event::NetDel(net) => of_net(net),
+        Event::HostSet(host) => of_host(host),
+        Event::PeerNew(record) | Event::PeerDel(record) => record.fields(),
+        Event::VarpNew(record) | Event::VarpDel(record) => record.fields(),
+        Event::VarpFlush(record) => record.fields(),
+        Event::RemoteNew(record) | Event::RemoteDel(record) => record.fields(),
+        Event::VarpDamped(record) => record.fields(),
+        Event::Probe(record) => record.fields(),
+    }
+}
+
+fn pair(name: &str, value: impl fmt::Display) -> (String, String) {
+    (name.to_owned(), value.to_string())
+}
+
+fn of_net(net: &Net) -> Vec<(String, String)> {
+    let mut fields = vec![pair("id", net.id)];
+    if !net.ifname.is_empty() {
+        fields.push(pair("ifname", &net.ifname));
+    }
+    fields.extend(net.ifindex.map(|index| pair("ifindex", index)));
+    fields.extend(net.mtu.map(|mtu| pair("mtu", mtu)));
+    let settings = net.settings.iter();
+    fields.extend(settings.map(|shown| pair(shown.setting.name(), shown)));
+    fields
+}
+
+fn of_host(host: &Host) -> Vec<(String, String)> {
+    let group = host.group.map(|group| group.to_string());
+    let mut fields = vec![
+        pair("port", host.port),
+        pair("group", group.as_deref().unwrap_or("none")),
+        pair("device", host.device),
+        pair("ttl", host.ttl),
+    ];
+    fields.extend(host.flood.map(|flood| pair("flood", flood)));
+    fields.extend(host.dscp.map(|dscp| pair("dscp", dscp)));
+    fields
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::net::IpAddr;
-    use vnet_netlink::{Flushed, Host, Net, Peer};
+    use vnet_netlink::{Flushed, Peer};
 
     #[test]
     fn lines() {
-        let line = |event, subject| Line(&Event { event, subject }).to_string();
+        let line = |event| Line(&event).to_string();
         let id = "5".parse().expect("an id");
         let mut net = Net::new(id);
         net.ifname = "vnif0005".to_owned();
         net.mtu = Some(1436);
         assert_eq!(
-            line("net-new", Subject::Net(net)),
+            line(Event::NetNew(net)),
             "net-new id 0005 ifname vnif0005 mtu 1436"
         );
+        let host = Host {
+            port: 1798,
+            ttl: 64,
+            ..Host::default()
+        };
         assert_eq!(
-            line(
-                "host-set",
-                Subject::Host(Host {
-                    port: 1798,
-                    ttl: 64,
-                    ..Host::default()
-                })
-            ),
+            line(Event::HostSet(host)),
             "host-set port 1798 group none device 0 ttl 64"
         );
         let addr = IpAddr::from([192, 0, 2, 1]);
         assert_eq!(
-            line("peer-new", Subject::Peer(Peer { addr })),
+            line(Event::PeerNew(Peer::new(addr))),
             "peer-new addr 192.0.2.1"
         );
         assert_eq!(
-            line(
-                "varp-flush",
-                Subject::Flushed(Flushed { net: id, count: 3 })
-            ),
+            line(Event::VarpFlush(Flushed::new(id, 3))),
             "varp-flush net 0005 count 3"
         );
     }

@@ -2,12 +2,13 @@
 
 //! `vn net`: vnets.
 
-use clap::{ArgGroup, Args, Subcommand};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 use vnet_core::abi;
 use vnet_core::{Setting, VnetId};
-use vnet_netlink::{Client, Counters, Link, Links, Net, NetChange, NetConfig};
+use vnet_netlink::{Counters, Link, Links, Net, NetChange, NetConfig};
 
+use super::settings::{Change, SomeChange};
 use super::{Context, counters, remarks, warn};
 use crate::cli::ifname;
 use crate::failure::Attempt;
@@ -32,12 +33,11 @@ pub(crate) enum Verb {
         if_exists: bool,
     },
     /// Change a vnet; what is not named stays as it is
-    #[command(group = ArgGroup::new("changes").args(["mtu", "ageing", "max_macs"]).required(true).multiple(true))]
     Set {
         /// The vnet
         id: VnetId,
         #[command(flatten)]
-        change: Change,
+        change: SomeChange,
     },
     /// List all vnets
     List,
@@ -69,33 +69,6 @@ pub(crate) struct CreateArgs {
     bounce: bool,
 }
 
-#[derive(Debug, Args)]
-pub(crate) struct Change {
-    /// MTU of the device [default: what the underlay carries unfragmented]
-    #[arg(long, value_name = "N", value_parser = range(abi::MTU_RANGE))]
-    mtu: Option<u32>,
-    /// Milliseconds after which a MAC address that was not heard is forgotten
-    #[arg(long, value_name = "MS", value_parser = range(Setting::Ageing.range()))]
-    ageing: Option<u32>,
-    /// Most MAC addresses that are learned
-    #[arg(long, value_name = "N", value_parser = range(Setting::MaxMacs.range()))]
-    max_macs: Option<u32>,
-}
-
-fn range((least, most): (u32, u32)) -> clap::builder::RangedI64ValueParser<u32> {
-    clap::value_parser!(u32).range(i64::from(least)..=i64::from(most))
-}
-
-impl From<Change> for NetChange {
-    fn from(change: Change) -> Self {
-        Self {
-            mtu: change.mtu,
-            ageing: change.ageing,
-            max_macs: change.max_macs,
-        }
-    }
-}
-
 impl CreateArgs {
     fn into_plan(self) -> Create {
         let default = || self.id.default_bridge().to_string();
@@ -104,7 +77,7 @@ impl CreateArgs {
             config: NetConfig {
                 id: self.id,
                 ifname: self.name,
-                change: self.change.into(),
+                change: self.change.0,
             },
             may_exist: self.may_exist,
             bounce: self.bounce,
@@ -155,7 +128,7 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
                 if_exists,
             },
         ),
-        Verb::Set { id, change } => set(context, id, &change.into()),
+        Verb::Set { id, change } => set(context, id, &change.0),
         Verb::List => list(context),
         Verb::Show { id } => show(context, id),
     }
@@ -169,7 +142,7 @@ fn print(context: &mut Context, steps: &[Step]) -> anyhow::Result<()> {
 }
 
 fn create(context: &mut Context, create: Create) -> anyhow::Result<()> {
-    let mut kernel = Kernel::open()?;
+    let mut kernel = Kernel::open(&context.endpoint)?;
     let _lock = Lock::take()?;
     let steps = create.plan(&mut kernel)?;
     if context.options.dry_run {
@@ -184,7 +157,7 @@ fn create(context: &mut Context, create: Create) -> anyhow::Result<()> {
 }
 
 fn delete(context: &mut Context, delete: &Delete) -> anyhow::Result<()> {
-    let mut kernel = Kernel::open()?;
+    let mut kernel = Kernel::open(&context.endpoint)?;
     let _lock = Lock::take()?;
     let steps = delete.plan(&mut kernel)?;
     if context.options.dry_run {
@@ -194,7 +167,7 @@ fn delete(context: &mut Context, delete: &Delete) -> anyhow::Result<()> {
 }
 
 fn set(context: &mut Context, id: VnetId, change: &NetChange) -> anyhow::Result<()> {
-    let mut client = Client::open()?;
+    let mut client = context.client()?;
     context.change(format_args!("change vnet {id}"), || {
         client.net_set(id, change)
     })?;
@@ -219,7 +192,7 @@ fn warn_of_fragments(net: &Net) {
 }
 
 fn list(context: &mut Context) -> anyhow::Result<()> {
-    let nets = Client::open()?.nets()?;
+    let nets = context.client()?.nets()?;
     let links = Links::open()?.list()?;
     let views: Vec<_> = nets
         .into_iter()
@@ -250,8 +223,8 @@ fn table(views: &[View], stats: bool, details: bool) -> Table {
         if details {
             row.extend([
                 some(net.ifindex),
-                some(net.ageing),
-                some(net.max_macs),
+                some(net.settings.get(Setting::Ageing)),
+                some(net.settings.get(Setting::MaxMacs)),
                 some(net.underlay_mtu),
                 some(net.netnsid),
             ]);
@@ -277,7 +250,7 @@ fn lost(stats: &Counters) -> u64 {
 }
 
 fn show(context: &mut Context, id: VnetId) -> anyhow::Result<()> {
-    let net = Client::open()?.net(id).map_err(|error| {
+    let net = context.client()?.net(id).map_err(|error| {
         anyhow::Error::from(error).context(Attempt::new(format_args!("show vnet {id}")))
     })?;
     let links = Links::open()?.list()?;
@@ -288,23 +261,25 @@ fn show(context: &mut Context, id: VnetId) -> anyhow::Result<()> {
 fn describe(view: &View) -> Table {
     let net = &view.net;
     let mut table = Table::new([]);
-    for (name, value) in [
-        ("id", net.id.to_string()),
-        ("ifname", net.ifname.clone()),
-        ("ifindex", some(net.ifindex)),
-        ("netnsid", some(net.netnsid)),
-        ("bridge", some(view.bridge.as_ref())),
-        ("mtu", some(net.mtu)),
-        ("underlay-mtu", some(net.underlay_mtu)),
-        ("ageing", some(net.ageing)),
-        ("max-macs", some(net.max_macs)),
-        ("macs", some(net.macs)),
-        ("vifs", some(net.vifs)),
-    ] {
+    let mut row = |name: &str, value: String| {
         if !value.is_empty() {
             table.row([name.to_owned(), value]);
         }
+    };
+    row("id", net.id.to_string());
+    row("ifname", net.ifname.clone());
+    row("ifindex", some(net.ifindex));
+    row("netnsid", some(net.netnsid));
+    row("bridge", some(view.bridge.as_ref()));
+    row("mtu", some(net.mtu));
+    row("underlay-mtu", some(net.underlay_mtu));
+    for shown in net.settings.iter() {
+        row(shown.setting.name(), shown.to_string());
     }
+    row("macs", some(net.macs));
+    row("vifs", some(net.vifs));
+    row("held", some(net.held));
+    row("unresolved", some(net.unresolved));
     counters(&mut table, net.stats.as_ref());
     table
 }
@@ -313,14 +288,18 @@ fn describe(view: &View) -> Table {
 mod tests {
     use super::*;
     use crate::output;
+    use vnet_netlink::SomeSettings;
 
     fn views() -> Vec<View> {
         let mut net = Net::new("5".parse().expect("an id"));
         net.ifname = "vnif0005".to_owned();
         net.ifindex = Some(9);
         net.mtu = Some(1436);
-        net.ageing = Some(300_000);
-        net.max_macs = Some(65536);
+        net.settings = SomeSettings::new()
+            .with(Setting::Ageing, 300_000)
+            .with(Setting::MaxMacs, 65536)
+            .with(Setting::Unknown, abi::net::UNKNOWN_DROP);
+        net.held = Some(3);
         net.macs = Some(2);
         net.vifs = Some(1);
         net.underlay_mtu = Some(1436);
@@ -388,8 +367,10 @@ mtu           1436
 underlay-mtu  1436
 ageing        300000
 max-macs      65536
+unknown       drop
 macs          2
 vifs          1
+held          3
 rx-packets    10
 rx-bytes      840
 tx-packets    11
@@ -409,7 +390,7 @@ flooded       7
             String::from_utf8(out).expect("text"),
             concat!(
                 r#"[{"id":"0005","ifname":"vnif0005","ifindex":9,"mtu":1436,"ageing":300000,"max-macs":65536,"#,
-                r#""macs":2,"vifs":1,"underlay-mtu":1436,"stats":{"rx-packets":10,"rx-bytes":840,"tx-packets":11,"#,
+                r#""unknown":"drop","macs":2,"vifs":1,"held":3,"underlay-mtu":1436,"stats":{"rx-packets":10,"rx-bytes":840,"tx-packets":11,"#,
                 r#""tx-bytes":900,"rx-short":1,"tx-no-route":2,"flooded":7},"bridge":"vnbr0005"},"#,
                 r#"{"id":"0000:0000:0000:0000:0000:0000:0001:0006","ifname":"vnif0006","ifindex":9,"netnsid":3}]"#,
                 "\n"

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use clap::Subcommand;
-use vnet_netlink::{Client, Peer};
+use vnet_netlink::Peer;
 
 use super::{Context, remarks};
 use crate::output::Table;
@@ -27,7 +27,7 @@ pub(crate) enum Verb {
 }
 
 pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
-    let mut client = Client::open()?;
+    let mut client = context.client()?;
     match verb {
         Verb::Add { addr } => {
             context.change(format_args!("add peer {addr}"), || client.peer_new(addr))?;

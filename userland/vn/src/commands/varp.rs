@@ -43,7 +43,7 @@ pub(crate) enum Verb {
 }
 
 pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
-    let mut client = Client::open()?;
+    let mut client = context.client()?;
     match verb {
         Verb::List { id } => {
             let varps = of_nets(&mut client, id, "list the MAC addresses of", Client::varps)?;
@@ -123,11 +123,10 @@ mod tests {
     #[test]
     fn listing() {
         let entry = |mac: &str, state, age| Varp {
-            net: "5".parse().expect("an id"),
-            mac: mac.parse().expect("a MAC"),
             addr: Some(IpAddr::from([192, 0, 2, 2])),
             state: Some(state),
             age,
+            ..Varp::new("5".parse().expect("an id"), mac.parse().expect("a MAC"))
         };
         let varps = [
             entry("02:00:00:05:00:02", VarpState::Learned, Some(1250)),

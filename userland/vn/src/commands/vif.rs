@@ -21,7 +21,7 @@ pub(crate) enum Verb {
 
 pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
     let Verb::List { id } = verb;
-    let mut client = Client::open()?;
+    let mut client = context.client()?;
     let vifs = of_nets(
         &mut client,
         id,
