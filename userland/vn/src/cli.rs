@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use vnet_netlink::{Endpoint, Via};
 
-use crate::commands::{host, meta, net, peer, varp, vif};
+use crate::commands::{host, meta, net, peer, remote, varp, vif};
 
 const AFTER_HELP: &str = "\
 IDs are hexadecimal: up to eight fields of up to four digits, missing ones in front are zero. 5, 0005 and \
@@ -118,12 +118,17 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<vif::Verb>,
     },
+    /// Hosts that vnets accept from, and have learned from
+    Remote {
+        #[command(subcommand)]
+        verb: Option<remote::Verb>,
+    },
     /// The module and the settings of the network namespace
     Host {
         #[command(subcommand)]
         verb: Option<host::Verb>,
     },
-    /// Print a line for every change, until interrupted
+    /// Print a line for every change and event, until interrupted
     Monitor,
     /// Print a completion script for a shell
     Completions(meta::Completions),

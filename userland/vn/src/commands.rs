@@ -7,6 +7,7 @@ pub(crate) mod meta;
 pub(crate) mod monitor;
 pub(crate) mod net;
 pub(crate) mod peer;
+pub(crate) mod remote;
 pub(crate) mod settings;
 pub(crate) mod varp;
 pub(crate) mod vif;
@@ -14,6 +15,7 @@ pub(crate) mod vif;
 use std::fmt;
 use std::io::{self, StdoutLock, Write};
 
+use nix::errno::Errno;
 use serde::Serialize;
 use vnet_netlink::{Client, Counters, Endpoint, Error, netns};
 
@@ -73,6 +75,24 @@ impl Context {
     }
 }
 
+/// What is there already, or is gone already, is no failure where that is `allowed`.
+fn tolerate(result: Result<(), Error>, allowed: bool, errno: Errno) -> Result<(), Error> {
+    match result {
+        Err(error) if allowed && error.errno() == Some(errno) => Ok(()),
+        result => result,
+    }
+}
+
+/// The first few of a list that may be long.
+fn some_of(all: &[String]) -> String {
+    const SHOWN: usize = 8;
+    let (shown, rest) = all.split_at(all.len().min(SHOWN));
+    match rest.len() {
+        0 => shown.join(", "),
+        more => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
 /// Tells something that is no failure.
 fn warn(text: impl fmt::Display) {
     // Where it cannot be written, there is nobody to tell.
@@ -109,9 +129,37 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Noun::Peer { verb } => peer::run(context, verb.unwrap_or(peer::Verb::List)),
         Noun::Varp { verb } => varp::run(context, verb.unwrap_or(varp::Verb::List { id: None })),
         Noun::Vif { verb } => vif::run(context, verb.unwrap_or(vif::Verb::List { id: None })),
+        Noun::Remote { verb } => remote::run(
+            context,
+            verb.unwrap_or(remote::Verb::List {
+                id: None,
+                addr: None,
+            }),
+        ),
         Noun::Host { verb } => host::run(context, verb.unwrap_or(host::Verb::Status)),
         Noun::Monitor => monitor::run(context),
         Noun::Completions(arguments) => meta::completions(context, &arguments),
         Noun::Man(arguments) => meta::man(&arguments),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_lists_are_cut() {
+        let all: Vec<_> = (1..=10).map(|number: u32| number.to_string()).collect();
+        assert_eq!(some_of(&all[..2]), "1, 2");
+        assert_eq!(some_of(&all), "1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
+    }
+
+    #[test]
+    fn only_what_is_allowed_is_tolerated() {
+        let refused = |errno| Err(Error::from(vnet_netlink::Refusal::from(errno)));
+        assert!(tolerate(refused(Errno::EEXIST), true, Errno::EEXIST).is_ok());
+        assert!(tolerate(refused(Errno::EEXIST), false, Errno::EEXIST).is_err());
+        assert!(tolerate(refused(Errno::EPERM), true, Errno::EEXIST).is_err());
+        assert!(tolerate(Ok(()), false, Errno::EEXIST).is_ok());
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use std::io;
 
 use nix::errno::Errno;
-use vnet_netlink::Error;
+use vnet_netlink::{Error, Refusal};
 
 /// A refusal of our own.
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +93,29 @@ pub(crate) fn is_closed_pipe(error: &anyhow::Error) -> bool {
     })
 }
 
+/// Whether the other side does not know what it was asked: it is of another version.
+fn is_unknown_there(refusal: &Refusal) -> bool {
+    // The kernel's words for an attribute, and the number alone for a command.
+    let words = ["Unknown attribute", "Unsupported attribute"];
+    let text = refusal.text.as_deref().unwrap_or_default();
+    match refusal.errno {
+        Errno::EINVAL => words.iter().any(|words| text.contains(words)),
+        Errno::EOPNOTSUPP => refusal.text.is_none(),
+        _ => false,
+    }
+}
+
+fn version_hint(refusal: &Refusal) -> String {
+    let what = match refusal.attribute {
+        Some(name) => format!("{name} is not known to it"),
+        None => "it does not know what it was asked".to_owned(),
+    };
+    format!(
+        "{what}: module or vnetd are of another version than this vn, {}; vn host status shows which",
+        env!("CARGO_PKG_VERSION")
+    )
+}
+
 /// The next step.
 fn hint(error: &anyhow::Error) -> Option<String> {
     if let Some(hint) = error.downcast_ref::<Refused>().and_then(|e| e.hint.clone()) {
@@ -117,6 +140,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             Some("is vnetd running? Name its socket with: --vnetd-socket PATH")
         }
         Some(Error::Netns { .. }) => Some("ip netns list shows the network namespaces"),
+        Some(Error::Refused(refusal)) if is_unknown_there(refusal) => {
+            return Some(version_hint(refusal));
+        }
         _ => match cause.and_then(Error::errno) {
             Some(Errno::EPERM | Errno::EACCES) => {
                 Some("changes need root, or CAP_NET_ADMIN in the network namespace")
@@ -154,15 +180,11 @@ impl fmt::Display for Report<'_> {
 mod tests {
     use super::*;
     use anyhow::anyhow;
-    use vnet_netlink::Refusal;
 
     fn kernel(errno: Errno, text: Option<&str>) -> Error {
         Error::Refused(Refusal {
-            errno,
             text: text.map(str::to_owned),
-            missing: None,
-            offset: None,
-            attribute: None,
+            ..Refusal::from(errno)
         })
     }
 
@@ -198,6 +220,44 @@ mod tests {
             report(Error::NoFamily("vnet")),
             "vn: module vnet is not loaded\nhint: load it with: vn host load\n"
         );
+    }
+
+    #[test]
+    fn an_older_module() {
+        let refusal = Refusal {
+            text: Some("Unknown attribute type".to_owned()),
+            attribute: Some("unknown-rate"),
+            ..Refusal::from(Errno::EINVAL)
+        };
+        assert_eq!(
+            report(Error::from(refusal)),
+            format!(
+                "vn: Unknown attribute type (Invalid argument)\nhint: unknown-rate is not known to it: module or vnetd \
+                 are of another version than this vn, {}; vn host status shows which\n",
+                env!("CARGO_PKG_VERSION")
+            )
+        );
+        let other = report(kernel(Errno::EOPNOTSUPP, None));
+        assert!(other.contains("another version"), "{other}");
+        for refused in [
+            kernel(Errno::EOPNOTSUPP, Some("no IPv6")),
+            kernel(Errno::EINVAL, Some("id 0 is invalid")),
+            kernel(Errno::EINVAL, None),
+        ] {
+            let words = report(refused);
+            assert!(!words.contains("hint"), "{words}");
+        }
+    }
+
+    #[test]
+    fn neither_and_both() {
+        let path = std::path::PathBuf::from("/run/vnetd/control");
+        let words = report(Error::Nobody { path: path.clone() });
+        assert!(
+            words.contains("vn host load") && words.contains("vnetd is not at /run/vnetd/control")
+        );
+        let words = report(Error::Both { path });
+        assert!(words.contains("--via module or --via vnetd"), "{words}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod failure;
 mod lock;
 mod output;
 mod plan;
+mod state;
 mod world;
 
 use std::io::Write;

@@ -23,6 +23,19 @@ pub struct Refusal {
     pub attribute: Option<&'static str>,
 }
 
+impl From<Errno> for Refusal {
+    /// Without words.
+    fn from(errno: Errno) -> Self {
+        Self {
+            errno,
+            text: None,
+            missing: None,
+            offset: None,
+            attribute: None,
+        }
+    }
+}
+
 impl fmt::Display for Refusal {
     /// The kernel's words if there are any, and those of the error number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -104,13 +104,7 @@ impl<'a> Message<'a> {
 }
 
 fn outcome<'a>(code: i32, attributes: &[u8]) -> Content<'a> {
-    let mut refusal = Refusal {
-        errno: Errno::from_raw(code.saturating_neg()),
-        text: None,
-        missing: None,
-        offset: None,
-        attribute: None,
-    };
+    let mut refusal = Refusal::from(Errno::from_raw(code.saturating_neg()));
     // What cannot be read is only an explanation.
     for attribute in Reader::new(attributes).map_while(Result::ok) {
         match attribute.kind {

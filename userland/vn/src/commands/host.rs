@@ -3,17 +3,19 @@
 //! `vn host`: the module, and the settings of the network namespace.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
 use anyhow::anyhow;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
 use vnet_core::VnetId;
 use vnet_core::abi;
-use vnet_netlink::{Client, Endpoint, Error, Host, HostConfig, Links, Via, netns};
+use vnet_netlink::{Client, Endpoint, Error, Flood, Host, HostConfig, Links, Net, Via, netns};
 
-use super::{Context, counters, remarks, warn};
+use super::{Context, counters, remarks, some_of, warn};
 use crate::cli::ifname;
 use crate::exec::Program;
 use crate::failure::Refused;
@@ -45,21 +47,65 @@ pub(crate) enum Verb {
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true)]
 pub(crate) struct SetArgs {
-    /// Multicast group to which frames are flooded, or none
-    #[arg(long, value_name = "A|none", value_parser = group)]
+    /// Multicast group to which frames are flooded, IPv4 or IPv6, or none
+    #[arg(long, value_name = "ADDR|none", value_parser = group)]
     group: Option<IpAddr>,
     /// Underlay device, or none to leave it to the routing table
     #[arg(long, value_name = "IF|none", value_parser = ifname)]
     device: Option<String>,
-    /// TTL of what is sent
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    /// Where floods go: to the group, and to each peer as a forwarded packet; or as data to each peer, and not to the
+    /// group
+    #[arg(long, value_name = "group|peers", hide_possible_values = true, value_parser = flood())]
+    flood: Option<Flood>,
+    /// TTL or hop limit of what is sent; inherit takes that of the inner packet
+    #[arg(long, value_name = "1..255|inherit", value_parser = ttl)]
     ttl: Option<u8>,
+    /// DSCP of what is sent; inherit takes that of the inner packet
+    #[arg(long, value_name = "0..63|inherit", value_parser = dscp)]
+    dscp: Option<u8>,
     /// UDP port, source and destination
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
 }
 
 const NONE: &str = "none";
+const INHERIT: &str = "inherit";
+
+fn flood() -> impl TypedValueParser<Value = Flood> {
+    PossibleValuesParser::new(Flood::NAMES).map(|name| match name.as_str() {
+        "peers" => Flood::Peers,
+        _ => Flood::Group,
+    })
+}
+
+fn ttl(text: &str) -> Result<u8, String> {
+    inherit_or(text, abi::TTL_INHERIT, 1..=u8::MAX)
+}
+
+fn dscp(text: &str) -> Result<u8, String> {
+    inherit_or(text, abi::DSCP_INHERIT, 0..=abi::DSCP_MAX)
+}
+
+/// A number in the range, or the word for the value that takes over what the inner packet has.
+fn inherit_or(text: &str, inherit: u8, range: RangeInclusive<u8>) -> Result<u8, String> {
+    if text == INHERIT {
+        return Ok(inherit);
+    }
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    number.ok_or_else(|| {
+        let (least, most) = range.into_inner();
+        format!("not a number from {least} to {most}, nor {INHERIT}")
+    })
+}
+
+/// A value that may be the one that takes over what the inner packet has.
+fn or_inherit(value: u8, inherit: u8) -> String {
+    if value == inherit {
+        INHERIT.to_owned()
+    } else {
+        value.to_string()
+    }
+}
 
 /// A multicast address; unspecified for none.
 fn group(text: &str) -> Result<IpAddr, String> {
@@ -163,16 +209,6 @@ fn all_nets() -> anyhow::Result<Vec<String>> {
     Ok(held)
 }
 
-/// The first few of a list that may be long.
-fn some_of(all: &[String]) -> String {
-    const SHOWN: usize = 8;
-    let (shown, rest) = all.split_at(all.len().min(SHOWN));
-    match rest.len() {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
-}
-
 fn nets_here() -> Result<Vec<VnetId>, Error> {
     let nets = Client::open(&Endpoint::default().via(Via::Module))?.nets()?;
     Ok(nets.into_iter().map(|net| net.id).collect())
@@ -202,9 +238,15 @@ fn describe(host: &Host, name: &dyn Fn(u32) -> String) -> Table {
         or_none(host.group.map(|group| group.to_string())),
     ]);
     table.row(["joined".to_owned(), or_none(host.joined.map(name))]);
+    if let Some(flood) = host.flood {
+        table.row(["flood".to_owned(), flood.to_string()]);
+    }
     let device = (host.device != 0).then(|| name(host.device));
     table.row(["device".to_owned(), or_none(device)]);
-    table.row(["ttl".to_owned(), host.ttl.to_string()]);
+    table.row(["ttl".to_owned(), or_inherit(host.ttl, abi::TTL_INHERIT)]);
+    if let Some(dscp) = host.dscp {
+        table.row(["dscp".to_owned(), or_inherit(dscp, abi::DSCP_INHERIT)]);
+    }
     counters(&mut table, host.stats.as_ref());
     table
 }
@@ -228,13 +270,34 @@ fn set(context: &mut Context, arguments: SetArgs) -> anyhow::Result<()> {
         group: arguments.group,
         device,
         ttl: arguments.ttl,
-        ..HostConfig::default()
+        flood: arguments.flood,
+        dscp: arguments.dscp,
     };
+    // Both may change what the underlay carries.
+    let other_underlay = config.group.is_some() || config.device.is_some();
     context.change("change the settings of the network namespace", || {
         client.host_set(&config)
     })?;
     remarks(&mut client);
+    if other_underlay && !context.options.dry_run {
+        warn_of_fragments(&client.nets()?);
+    }
     Ok(())
+}
+
+/// Warns if packets of vnets do not fit the underlay.
+fn warn_of_fragments(nets: &[Net]) {
+    let too_large: Vec<_> = nets
+        .iter()
+        .filter(|net| matches!((net.mtu, net.underlay_mtu), (Some(mtu), Some(most)) if mtu > most))
+        .map(|net| net.id.to_string())
+        .collect();
+    if !too_large.is_empty() {
+        warn(format_args!(
+            "the mtu of these vnets is larger than what the underlay carries now, outer packets will be fragmented: {}",
+            some_of(&too_large)
+        ));
+    }
 }
 
 #[cfg(test)]
@@ -245,8 +308,24 @@ mod tests {
     fn groups() {
         assert_eq!(group("none"), Ok(IpAddr::from([0, 0, 0, 0])));
         assert_eq!(group("224.10.0.1"), Ok(IpAddr::from([224, 10, 0, 1])));
-        for text in ["", "192.0.2.1", "224.10.0", "any"] {
+        let v6 = "ff05::1798";
+        assert_eq!(group(v6), Ok(v6.parse().expect("an address")));
+        for text in ["", "192.0.2.1", "224.10.0", "any", "2001:db8::1"] {
             assert!(group(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_or_inherit() {
+        assert_eq!(ttl("inherit"), Ok(abi::TTL_INHERIT));
+        assert_eq!((ttl("1"), ttl("255")), (Ok(1), Ok(255)));
+        assert_eq!(dscp("inherit"), Ok(abi::DSCP_INHERIT));
+        assert_eq!((dscp("0"), dscp("63")), (Ok(0), Ok(63)));
+        for text in ["0", "256", "", "-1", "none"] {
+            assert!(ttl(text).is_err(), "{text:?}");
+        }
+        for text in ["64", "255", "", "ef"] {
+            assert!(dscp(text).is_err(), "{text:?}");
         }
     }
 
@@ -260,13 +339,6 @@ mod tests {
     }
 
     #[test]
-    fn long_lists_are_cut() {
-        let all: Vec<_> = (1..=10).map(|number: u32| number.to_string()).collect();
-        assert_eq!(some_of(&all[..2]), "1, 2");
-        assert_eq!(some_of(&all), "1, 2, 3, 4, 5, 6, 7, 8 and 2 more");
-    }
-
-    #[test]
     fn description() {
         let host = Host {
             port: 1798,
@@ -275,6 +347,8 @@ mod tests {
             nets: Some(1),
             joined: Some(2),
             version: "0.1.0".to_owned(),
+            flood: Some(Flood::Peers),
+            dscp: Some(abi::DSCP_INHERIT),
             ..Host::default()
         };
         let mut out = Vec::new();
@@ -289,8 +363,10 @@ nets     1
 port     1798
 group    224.10.0.1
 joined   eth2
+flood    peers
 device   none
 ttl      64
+dscp     inherit
 "
         );
     }

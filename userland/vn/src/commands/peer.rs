@@ -5,9 +5,10 @@
 use std::net::IpAddr;
 
 use clap::Subcommand;
+use nix::errno::Errno;
 use vnet_netlink::Peer;
 
-use super::{Context, remarks};
+use super::{Context, remarks, tolerate};
 use crate::output::Table;
 
 #[derive(Debug, Subcommand)]
@@ -16,11 +17,18 @@ pub(crate) enum Verb {
     Add {
         /// Its address
         addr: IpAddr,
+        /// Succeed if it is a peer already
+        #[arg(long)]
+        may_exist: bool,
     },
     /// Remove a host
+    #[command(alias = "delete")]
     Del {
         /// Its address
         addr: IpAddr,
+        /// Succeed if it is no peer
+        #[arg(long)]
+        if_exists: bool,
     },
     /// List all hosts
     List,
@@ -29,11 +37,15 @@ pub(crate) enum Verb {
 pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
     let mut client = context.client()?;
     match verb {
-        Verb::Add { addr } => {
-            context.change(format_args!("add peer {addr}"), || client.peer_new(addr))?;
+        Verb::Add { addr, may_exist } => {
+            context.change(format_args!("add peer {addr}"), || {
+                tolerate(client.peer_new(addr), may_exist, Errno::EEXIST)
+            })?;
         }
-        Verb::Del { addr } => {
-            context.change(format_args!("remove peer {addr}"), || client.peer_del(addr))?;
+        Verb::Del { addr, if_exists } => {
+            context.change(format_args!("remove peer {addr}"), || {
+                tolerate(client.peer_del(addr), if_exists, Errno::ENOENT)
+            })?;
         }
         Verb::List => {
             let peers = client.peers()?;

@@ -9,7 +9,7 @@ use vnet_core::{Setting, abi};
 use vnet_netlink::{NetChange, Shown, SomeSettings, value_names};
 
 /// The heading in the help.
-const HEADING: &str = "Settings of the vnet";
+const HEADING: &str = "Settings of the vnet (MS: milliseconds)";
 /// Name of the option for the MTU.
 const MTU: &str = "mtu";
 

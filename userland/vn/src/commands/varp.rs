@@ -19,6 +19,13 @@ pub(crate) enum Verb {
         /// The vnet
         id: Option<VnetId>,
     },
+    /// Show what is known of one MAC address
+    Get {
+        /// The vnet
+        id: VnetId,
+        /// The MAC address
+        mac: Mac,
+    },
     /// Add a static entry, or replace what was known of the MAC address
     Add {
         /// The vnet
@@ -29,6 +36,7 @@ pub(crate) enum Verb {
         addr: IpAddr,
     },
     /// Remove an entry, static or learned
+    #[command(alias = "delete")]
     Del {
         /// The vnet
         id: VnetId,
@@ -47,7 +55,15 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::List { id } => {
             let varps = of_nets(&mut client, id, "list the MAC addresses of", Client::varps)?;
-            context.list(&varps, || table(&varps))?;
+            let details = context.options.details;
+            context.list(&varps, || table(&varps, details))?;
+        }
+        Verb::Get { id, mac } => {
+            let varp = client.varp(id, mac).map_err(|error| {
+                let attempt = Attempt::new(format_args!("show {mac} of vnet {id}"));
+                anyhow::Error::from(error).context(attempt)
+            })?;
+            context.list(&varp, || describe(&varp))?;
         }
         Verb::Add { id, mac, addr } => {
             context.change(format_args!("add {mac} of vnet {id} behind {addr}"), || {
@@ -101,16 +117,34 @@ pub(crate) fn of_nets<T>(
     Ok(all)
 }
 
-fn table(varps: &[Varp]) -> Table {
-    let mut table = Table::new(["NET", "MAC", "HOST", "STATE", "AGE"]);
+fn table(varps: &[Varp], details: bool) -> Table {
+    let mut headings = vec!["NET", "MAC", "HOST", "STATE", "AGE", "HELD", "DAMPED"];
+    if details {
+        headings.push("MOVES");
+    }
+    let mut table = Table::new(headings);
     for varp in varps {
-        table.row([
+        let mut row = vec![
             varp.net.to_string(),
             varp.mac.to_string(),
             some(varp.addr),
             some(varp.state),
-            varp.age.map(seconds).unwrap_or_default(),
-        ]);
+            some(varp.age.map(seconds)),
+            some(varp.held),
+            some(varp.damped.map(seconds)),
+        ];
+        if details {
+            row.push(some(varp.moves));
+        }
+        table.row(row);
+    }
+    table
+}
+
+fn describe(varp: &Varp) -> Table {
+    let mut table = Table::new([]);
+    for (name, value) in varp.fields() {
+        table.row([name, value]);
     }
     table
 }
@@ -122,24 +156,30 @@ mod tests {
 
     #[test]
     fn listing() {
-        let entry = |mac: &str, state, age| Varp {
-            addr: Some(IpAddr::from([192, 0, 2, 2])),
+        let entry = |mac: &str, state| Varp {
             state: Some(state),
-            age,
             ..Varp::new("5".parse().expect("an id"), mac.parse().expect("a MAC"))
         };
-        let varps = [
-            entry("02:00:00:05:00:02", VarpState::Learned, Some(1250)),
-            entry("02:00:00:05:00:03", VarpState::Static, None),
+        let mut varps = [
+            entry("02:00:00:05:00:02", VarpState::Learned),
+            entry("02:00:00:05:00:03", VarpState::Static),
+            entry("02:00:00:05:00:04", VarpState::Probing),
         ];
+        varps[0].addr = Some(IpAddr::from([192, 0, 2, 2]));
+        varps[0].age = Some(1250);
+        varps[0].damped = Some(29_000);
+        varps[0].moves = Some(6);
+        varps[1].addr = Some("2001:db8::2".parse().expect("an address"));
+        varps[2].held = Some(3);
         let mut out = Vec::new();
-        table(&varps).print(&mut out).expect("memory");
+        table(&varps, false).print(&mut out).expect("memory");
         assert_eq!(
             String::from_utf8(out).expect("text"),
             "\
-NET   MAC                HOST       STATE    AGE
-0005  02:00:00:05:00:02  192.0.2.2  learned  1.250s
-0005  02:00:00:05:00:03  192.0.2.2  static   -
+NET   MAC                HOST         STATE    AGE     HELD  DAMPED
+0005  02:00:00:05:00:02  192.0.2.2    learned  1.250s  -     29.000s
+0005  02:00:00:05:00:03  2001:db8::2  static   -       -     -
+0005  02:00:00:05:00:04  -            probing  -       3     -
 "
         );
     }

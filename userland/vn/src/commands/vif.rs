@@ -8,7 +8,7 @@ use vnet_netlink::{Client, Vif};
 
 use super::Context;
 use super::varp::of_nets;
-use crate::output::{Table, seconds};
+use crate::output::{Table, seconds, some};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -28,17 +28,27 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
         "list the local MAC addresses of",
         Client::vifs,
     )?;
-    context.list(&vifs, || table(&vifs))
+    let details = context.options.details;
+    context.list(&vifs, || table(&vifs, details))
 }
 
-fn table(vifs: &[Vif]) -> Table {
-    let mut table = Table::new(["NET", "MAC", "AGE"]);
+fn table(vifs: &[Vif], details: bool) -> Table {
+    let mut headings = vec!["NET", "MAC", "AGE", "DAMPED"];
+    if details {
+        headings.push("MOVES");
+    }
+    let mut table = Table::new(headings);
     for vif in vifs {
-        table.row([
+        let mut row = vec![
             vif.net.to_string(),
             vif.mac.to_string(),
-            vif.age.map(seconds).unwrap_or_default(),
-        ]);
+            some(vif.age.map(seconds)),
+            some(vif.damped.map(seconds)),
+        ];
+        if details {
+            row.push(some(vif.moves));
+        }
+        table.row(row);
     }
     table
 }

@@ -5,7 +5,8 @@
 use super::*;
 use crate::failure::Report;
 use nix::errno::Errno;
-use vnet_netlink::{Error, NetChange, Refusal};
+use vnet_core::Setting;
+use vnet_netlink::{Error, NetChange, Refusal, SomeSettings};
 
 #[test]
 fn a_refused_creation_names_the_next_step() {
@@ -62,13 +63,7 @@ impl Fake {
 }
 
 fn refusal(errno: Errno) -> Error {
-    Error::Refused(Refusal {
-        errno,
-        text: None,
-        missing: None,
-        offset: None,
-        attribute: None,
-    })
+    Refusal::from(errno).into()
 }
 
 impl World for Fake {
@@ -181,12 +176,13 @@ fn a_vnet_with_its_bridge() {
     let mut world = Fake::default();
     let mut create = create("5");
     create.config.change.mtu = Some(1500);
+    create.config.change.settings = SomeSettings::new().with(Setting::Remotes, 1);
     create.bounce = true;
     let steps = create.plan(&mut world).expect("a plan");
     assert_eq!(
         shown(&steps),
         [
-            "create vnet 0005 with device vnif0005, mtu 1500",
+            "create vnet 0005 with device vnif0005, mtu 1500, remotes listed",
             "keep IPv6 addresses off vnif0005",
             "create bridge vnbr0005",
             "keep IPv6 addresses off vnbr0005",
@@ -274,6 +270,27 @@ fn existing_vnet_is_refused_or_completed() {
          hint: change it with: vn net set 0005 --mtu 1400\n"
     );
     create.config.change.mtu = None;
+    world.nets[0].settings = SomeSettings::new()
+        .with(Setting::Ageing, 5000)
+        .with(Setting::Unknown, 0);
+    create.config.change.settings = world.nets[0].settings;
+    assert!(create.plan(&mut world).is_ok_and(|steps| steps.is_empty()));
+    create.config.change.settings = SomeSettings::new()
+        .with(Setting::Ageing, 6000)
+        .with(Setting::Unknown, 2);
+    let error = create.plan(&mut world).expect_err("other settings");
+    assert_eq!(
+        words(&error),
+        "vn: vnet 0005 exists with ageing 5000, not 6000\n\
+         hint: change it with: vn net set 0005 --ageing 6000 --unknown drop\n"
+    );
+    create.config.change.settings = SomeSettings::new().with(Setting::Damp, 100);
+    let error = create.plan(&mut world).expect_err("an older module");
+    assert_eq!(
+        error.to_string(),
+        "vnet 0005 exists and has no setting damp"
+    );
+    create.config.change.settings = SomeSettings::new();
     create.config.ifname = Some("x0".to_owned());
     let error = create.plan(&mut world).expect_err("another device");
     assert_eq!(
