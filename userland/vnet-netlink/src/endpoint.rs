@@ -112,7 +112,7 @@ impl Endpoint {
             Some(Via::Vnetd) => {
                 let socket = self.vnetd()?.ok_or_else(|| Error::Daemon {
                     path: path(),
-                    source: std::io::ErrorKind::NotFound.into(),
+                    source: std::io::Error::other("nobody listens there"),
                 })?;
                 Connection::vnetd(socket)
             }

@@ -100,7 +100,7 @@ fn host_with_everything() {
     ]);
     let host = Host::parse(&writer.into_bytes()).expect("settings");
     assert_eq!(
-        serde_json::to_value(&host.configuration()).expect("JSON"),
+        serde_json::to_value(host.configuration()).expect("JSON"),
         json!({"port": 1798, "group": "ff05::1798", "device": 2, "ttl": 0, "flood": "peers", "dscp": 255})
     );
     assert_eq!((host.flood, host.joined), (Some(Flood::Peers), Some(2)));
