@@ -12,7 +12,8 @@ ip -n a1 neigh replace 10.0.0.2 lladdr $M dev eth0 nud permanent
 ip -n a2 neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
 ip -n a1 neigh replace 10.0.0.99 lladdr $NOBODY dev eth0 nud permanent
 
-# Nothing is lost, nothing is flooded.
+# Nothing is lost, nothing is flooded. Announcements would teach h1 what it is to ask for.
+wait_for 10 "all announcements are out" counts h2 0005 tx-announce 3
 "$VN" -n h1 varp flush 0005
 unknown h1 0005 $M
 flooded=$(counter h1 0005 flooded) requests=$(counter h1 0005 tx-request)

@@ -8,7 +8,7 @@
 two_customers
 M=02:00:00:00:00:02
 remotes() { "$VN" -n h1 -j remote list 0005 | jq -c '[.[] | [.addr, .listed, .macs]]'; }
-holds "h2 is a remote from which was learned" jq -e '.[] | select(.addr == "192.0.2.2") | .listed == false and .macs >= 1' <<<"$("$VN" -n h1 -j remote list 0005)"
+holds "h2 is a remote from which was learned" jq -e '.[] | select(.addr == "192.0.2.2") | .listed == 0 and .macs >= 1' <<<"$("$VN" -n h1 -j remote list 0005)"
 
 # None is listed: nothing gets in, and what was learned is forgotten.
 "$VN" -n h1 net set 0005 --remotes listed
@@ -21,7 +21,7 @@ holds "counted" counts h1 0005 rx-not-listed 1
 refused "twice" "is listed" -n h1 remote add 0005 192.0.2.2
 "$VN" -n h1 remote add 0005 192.0.2.2 --may-exist
 reaches a1 10.0.0.2
-holds "h2 is listed" jq -e '.[] | select(.addr == "192.0.2.2") | .listed and .macs >= 1' <<<"$("$VN" -n h1 -j remote list 0005)"
+holds "h2 is listed" jq -e '.[] | select(.addr == "192.0.2.2") | .listed == 1 and .macs >= 1' <<<"$("$VN" -n h1 -j remote list 0005)"
 "$VN" -n h1 remote del 0005 192.0.2.2
 wait_for 5 "off the list, forgotten" unknown h1 0005 $M
 "$VN" -n h1 net set 0005 --remotes any

@@ -135,7 +135,7 @@ counts() { [ "$(counter "$1" "$2" "$3")" -ge "$4" ]; }
 host_counts() { [ "$(host_counter "$1" "$2")" -ge "$3" ]; }
 
 # behind HOST ID MAC: the address the table has for it, or nothing.
-behind() { "$VN" -n "$1" -j varp list "$2" | jq -r --arg mac "$3" '.[] | select(.mac == $mac) | .addr'; }
+behind() { "$VN" -n "$1" -j varp list "$2" | jq -r --arg mac "$3" '.[] | select(.mac == $mac) | .addr // empty'; }
 is_behind() { [ "$(behind "$1" "$2" "$3")" = "$4" ]; }
 unknown() { [ -z "$(behind "$1" "$2" "$3")" ]; }
 local_macs() { "$VN" -n "$1" -j vif list "$2" | jq -r '.[].mac'; }
