@@ -30,8 +30,9 @@ wait_for 5 "with a larger limit they are learned" sh -c "[ \$($VN -n h1 -j net s
 equal "nothing after a flush" "$(net_field h1 0005 macs)" 0
 
 # The default limit holds with more addresses than anybody should have.
-on a2 ./frames.py sources eth0 70000
+many=$(less 70000 5000)
+on a2 ./frames.py sources eth0 "$many"
 macs=$("$VN" -n h2 -j net show 0005 | jq .vifs)
 holds "h2 has $macs local addresses, no more than 65536" test "$macs" -le 65536
-holds "a list of thousands is complete" test "$("$VN" -n h2 -j vif list 0005 | jq length)" -ge 60000
+holds "a list of thousands is complete" test "$("$VN" -n h2 -j vif list 0005 | jq length)" -ge $((many < 60000 ? many - 1000 : 60000))
 reaches a1 10.0.0.2

@@ -11,7 +11,9 @@
 #   └──────────────┘  └───────────────────────────────────┘       └─────────┘       └───────────────┘      └──────────────┘
 
 VN=/src/build/bin/vn
-MODULE=/src/build/module-uml/module/vnet.ko
+MODULE=/src/build/${VNET_MODULE:-module-uml}/module/vnet.ko
+# By how much the kernel under test is slower than one at native speed: more time is given, and less is done (see `less`).
+SLOW=${VNET_SLOW:-1}
 export GROUP=224.10.0.1
 
 say() { printf '# %s\n' "$*"; }
@@ -31,9 +33,15 @@ on() {
 	nsenter --net="/run/netns/$ns" -- "$@"
 }
 
+# less NUMBER LEAST: the number, or what of it can be afforded in a slow kernel.
+less() {
+	local n=$(($1 / SLOW))
+	echo $((n > $2 ? n : $2 < $1 ? $2 : $1))
+}
+
 # wait_for SECONDS TEXT COMMAND...: until the command succeeds.
 wait_for() {
-	local end=$((SECONDS + $1)) text=$2
+	local end=$((SECONDS + $1 * SLOW)) text=$2
 	shift 2
 	until "$@" >/dev/null 2>&1; do
 		[ "$SECONDS" -lt "$end" ] || fail "$text: not within the time given: $*"
