@@ -21,7 +21,7 @@ $(error KERNEL is trixie, forky, uml or debug, not $(KERNEL))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-qemu lint install uninstall clean
+.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu lint install uninstall clean
 
 all: module userland ## module and userland for this host (the default)
 
@@ -60,6 +60,9 @@ test-unit: ## unit tests of the core and of userland
 
 test-uml: ## the module in one user-mode kernel with many namespaces as hosts
 	@tests/run uml ynl
+
+test-debug: ## the same and more in a kernel that checks memory, locks and references
+	@tests/run debug
 
 test-qemu: ## the module in two virtual machines with Debian's kernel
 	@tests/run qemu
