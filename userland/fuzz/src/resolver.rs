@@ -280,15 +280,18 @@ impl Model {
         while let Some(due) = self.tested.poll(now, &self.settings) {
             match due {
                 Due::Ask(mac) => {
-                    assert!(self
-                        .requests
-                        .allow(now, self.settings.get(Setting::VarpRate)));
+                    assert!(
+                        self.requests
+                            .allow(now, self.settings.get(Setting::VarpRate))
+                    );
                     self.asked(mac);
                 }
                 Due::Limited => {
-                    assert!(!self
-                        .requests
-                        .allow(now, self.settings.get(Setting::VarpRate)));
+                    assert!(
+                        !self
+                            .requests
+                            .allow(now, self.settings.get(Setting::VarpRate))
+                    );
                     let changed = self
                         .tested
                         .pending()
