@@ -2,6 +2,7 @@
 
 //! One file for each noun.
 
+pub(crate) mod cleanup;
 pub(crate) mod host;
 pub(crate) mod meta;
 pub(crate) mod monitor;

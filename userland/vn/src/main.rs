@@ -5,6 +5,7 @@
 //! Data goes to standard output, words to standard error. Exit status: 0 done, 1 usage, 2 refused by the kernel or the
 //! world. A closed pipe is no failure.
 
+mod cleanup;
 mod cli;
 mod commands;
 mod exec;

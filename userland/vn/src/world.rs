@@ -7,6 +7,7 @@ use vnet_netlink::{Client, Endpoint, Error, Link, Links, Net, NetConfig};
 
 /// Vnets and network devices.
 pub(crate) trait World {
+    fn nets(&mut self) -> Result<Vec<Net>, Error>;
     fn find_net(&mut self, id: VnetId) -> Result<Option<Net>, Error>;
     fn net_new(&mut self, config: &NetConfig) -> Result<Net, Error>;
     fn net_del(&mut self, id: VnetId) -> Result<(), Error>;
@@ -37,6 +38,10 @@ impl Kernel {
 }
 
 impl World for Kernel {
+    fn nets(&mut self) -> Result<Vec<Net>, Error> {
+        self.client.nets()
+    }
+
     fn find_net(&mut self, id: VnetId) -> Result<Option<Net>, Error> {
         self.client.find_net(id)
     }

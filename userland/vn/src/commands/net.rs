@@ -2,12 +2,13 @@
 
 //! `vn net`: vnets.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde::Serialize;
 use vnet_core::abi;
 use vnet_core::{Setting, VnetId};
 use vnet_netlink::{Counters, Link, Links, Net, NetChange, NetConfig};
 
+use super::cleanup::{self, CleanupArgs};
 use super::settings::{Change, SomeChange};
 use super::{Context, counters, remarks, warn};
 use crate::cli::ifname;
@@ -32,6 +33,9 @@ pub(crate) enum Verb {
         #[arg(long)]
         if_exists: bool,
     },
+    /// Remove vnets with their bridges, and bridges that were left behind; refused while guests are attached
+    #[command(group = ArgGroup::new("scope").required(true))]
+    Cleanup(CleanupArgs),
     /// Change a vnet; what is not named stays as it is
     Set {
         /// The vnet
@@ -128,6 +132,7 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
                 if_exists,
             },
         ),
+        Verb::Cleanup(arguments) => cleanup::run(context, &arguments),
         Verb::Set { id, change } => set(context, id, &change.0),
         Verb::List => list(context),
         Verb::Show { id } => show(context, id),

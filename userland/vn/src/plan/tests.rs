@@ -67,6 +67,10 @@ fn refusal(errno: Errno) -> Error {
 }
 
 impl World for Fake {
+    fn nets(&mut self) -> Result<Vec<Net>, Error> {
+        Ok(self.nets.clone())
+    }
+
     fn find_net(&mut self, id: VnetId) -> Result<Option<Net>, Error> {
         Ok(self.nets.iter().find(|net| net.id == id).cloned())
     }
@@ -414,6 +418,10 @@ fn deleting_goes_on_after_a_failure_and_can_be_run_again() {
 fn all_failures_of_deleting_are_told() {
     struct Refuses(Fake);
     impl World for Refuses {
+        fn nets(&mut self) -> Result<Vec<Net>, Error> {
+            self.0.nets()
+        }
+
         fn find_net(&mut self, id: VnetId) -> Result<Option<Net>, Error> {
             self.0.find_net(id)
         }
