@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use vnet_netlink::{Endpoint, Via};
 
-use crate::commands::{host, meta, net, peer, remote, varp, vif};
+use crate::commands::{config, host, meta, net, peer, remote, varp, vif};
 
 const AFTER_HELP: &str = "\
 IDs are hexadecimal: up to eight fields of up to four digits, missing ones in front are zero. 5, 0005 and \
@@ -128,6 +128,10 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<host::Verb>,
     },
+    /// Print the whole configuration as a file for vn apply
+    Export,
+    /// Make everything as a file says: add and change, and with --prune remove; all or nothing
+    Apply(config::ApplyArgs),
     /// Print a line for every change and event, until interrupted
     Monitor,
     /// Print a completion script for a shell

@@ -3,6 +3,7 @@
 //! One file for each noun.
 
 pub(crate) mod cleanup;
+pub(crate) mod config;
 pub(crate) mod host;
 pub(crate) mod meta;
 pub(crate) mod monitor;
@@ -138,6 +139,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             }),
         ),
         Noun::Host { verb } => host::run(context, verb.unwrap_or(host::Verb::Status)),
+        Noun::Export => config::export(context),
+        Noun::Apply(arguments) => config::apply(context, &arguments),
         Noun::Monitor => monitor::run(context),
         Noun::Completions(arguments) => meta::completions(context, &arguments),
         Noun::Man(arguments) => meta::man(&arguments),

@@ -8,6 +8,7 @@
 mod cleanup;
 mod cli;
 mod commands;
+mod config;
 mod exec;
 mod failure;
 mod lock;

@@ -96,15 +96,15 @@ fn find(world: &mut dyn World, name: &str) -> anyhow::Result<Link> {
 }
 
 /// What a step did.
-struct Done {
+pub(crate) struct Done {
     /// How to undo it.
-    undo: Option<Step>,
+    pub(crate) undo: Option<Step>,
     /// The vnet that it made.
     net: Option<Net>,
 }
 
 impl Step {
-    fn perform(&self, world: &mut dyn World) -> anyhow::Result<Done> {
+    pub(crate) fn perform(&self, world: &mut dyn World) -> anyhow::Result<Done> {
         let result = self.try_perform(world);
         result.map_err(|error| {
             let hint = self.hint(&error);
