@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! The control socket: one netlink message in each packet of a SOCK_SEQPACKET socket.
+//!
+//! What a client can cost is bounded: its requests are answered one after another, the next one is read when all that the last
+//! one caused has been read by it, notifications wait in a queue of limited length, and who does not read is cut off.
+
+use std::collections::{HashMap, VecDeque};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
+use nix::sys::socket::{
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt,
+    listen, recv, send, socket, sockopt,
+};
+use vnet_core::Instant;
+use vnet_core::abi::VERSION;
+
+use crate::dump::Cursor;
+use crate::host::Host;
+use crate::message::{self, Header, REQUEST_MAX, Refusal};
+use crate::notice::Notice;
+use crate::requests::{self, Outcome};
+use crate::sys;
+
+/// Most clients at a time.
+const CLIENTS: usize = 128;
+/// Most packets that wait for one client before notifications are lost.
+const WAITING: usize = 1024;
+/// Milliseconds for which a client need not read.
+const PATIENCE: u64 = 30_000;
+/// Events with numbers from here on are about clients.
+pub(crate) const FIRST_CLIENT: u64 = 1 << 32;
+
+/// Who is connected.
+struct Client {
+    fd: OwnedFd,
+    /// Whether it may change things.
+    admin: bool,
+    /// Groups it has joined, one bit each.
+    groups: u32,
+    waiting: VecDeque<Vec<u8>>,
+    dump: Option<(Header, Cursor)>,
+    /// Whether it is to be told that notifications were lost.
+    lost: bool,
+    /// Since when it does not read.
+    stuck: Option<Instant>,
+}
+
+/// What becomes of a client.
+#[derive(PartialEq, Eq)]
+enum Fate {
+    Stays,
+    Goes,
+}
+
+/// The socket and who is connected.
+pub(crate) struct Control {
+    listener: OwnedFd,
+    path: PathBuf,
+    clients: HashMap<u64, Client>,
+    next: u64,
+}
+
+/// Whether somebody answers at the socket.
+fn is_alive(address: &UnixAddr) -> nix::Result<bool> {
+    let fd = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC,
+        None,
+    )?;
+    Ok(connect(fd.as_raw_fd(), address).is_ok())
+}
+
+impl Control {
+    /// Makes the socket; one that a daemon left behind is replaced.
+    ///
+    /// # Errors
+    ///
+    /// Text that says why.
+    pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
+        use anyhow::{Context, bail};
+        if let Some(directory) = path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty())
+        {
+            if !directory.exists() {
+                std::fs::create_dir(directory)
+                    .with_context(|| format!("cannot make {}", directory.display()))?;
+                std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755))
+                    .with_context(|| format!("cannot set the mode of {}", directory.display()))?;
+            }
+        }
+        let address = UnixAddr::new(path)
+            .with_context(|| format!("{} is too long for a socket", path.display()))?;
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            if !found.file_type().is_socket() {
+                bail!(
+                    "{} is there and no socket; remove it, or name another with --socket",
+                    path.display()
+                );
+            }
+            if is_alive(&address)? {
+                bail!(
+                    "another vnetd answers at {}; stop it, or name another with --socket",
+                    path.display()
+                );
+            }
+            std::fs::remove_file(path).with_context(|| {
+                format!("cannot remove what a vnetd has left: {}", path.display())
+            })?;
+        }
+        let listener = socket(
+            AddressFamily::Unix,
+            SockType::SeqPacket,
+            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+            None,
+        )?;
+        bind(listener.as_raw_fd(), &address)
+            .with_context(|| format!("cannot make the socket {}", path.display()))?;
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o666))
+            .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+        listen(&listener, Backlog::new(64)?)?;
+        Ok(Self {
+            listener,
+            path: path.to_owned(),
+            clients: HashMap::new(),
+            next: FIRST_CLIENT,
+        })
+    }
+
+    /// What becomes readable when somebody connects.
+    pub(crate) fn listener(&self) -> &OwnedFd {
+        &self.listener
+    }
+
+    /// Removes the socket.
+    pub(crate) fn close(self) {
+        // Whoever made another in its place keeps it: removing is for the name only.
+        let _ = std::fs::remove_file(&self.path);
+    }
+
+    /// Takes in who has connected.
+    pub(crate) fn accept(&mut self, epoll: &Epoll) {
+        loop {
+            let fd = match sys::accept(&self.listener) {
+                Ok(fd) => fd,
+                Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+                Err(_) => return,
+            };
+            if self.clients.len() >= CLIENTS {
+                // Dropped: who is one too many sees the end at once.
+                continue;
+            }
+            let credentials = getsockopt(&fd, sockopt::PeerCredentials);
+            let admin = credentials.is_ok_and(|who| who.uid() == 0);
+            let token = self.next;
+            if epoll
+                .add(&fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
+                .is_err()
+            {
+                continue;
+            }
+            self.next += 1;
+            let client = Client {
+                fd,
+                admin,
+                groups: 0,
+                waiting: VecDeque::new(),
+                dump: None,
+                lost: false,
+                stuck: None,
+            };
+            self.clients.insert(token, client);
+        }
+    }
+
+    /// A client can be read from or written to.
+    pub(crate) fn ready(&mut self, token: u64, host: &mut Host, epoll: &Epoll) {
+        let Some(client) = self.clients.get_mut(&token) else {
+            return;
+        };
+        let fate = client.serve(host);
+        self.settle(token, &fate, epoll);
+    }
+
+    fn settle(&mut self, token: u64, fate: &Fate, epoll: &Epoll) {
+        let Some(client) = self.clients.get(&token) else {
+            return;
+        };
+        let interest = if client.waiting.is_empty() && client.dump.is_none() && !client.lost {
+            EpollFlags::EPOLLIN
+        } else {
+            EpollFlags::EPOLLOUT
+        };
+        let mut event = EpollEvent::new(interest, token);
+        if *fate == Fate::Goes || epoll.modify(&client.fd, &mut event).is_err() {
+            // Closing it takes it out of the epoll set.
+            self.clients.remove(&token);
+        }
+    }
+
+    /// Tells those who have joined its group.
+    pub(crate) fn tell(&mut self, notice: &Notice, host: &mut Host, epoll: &Epoll) {
+        let message =
+            message::notification(requests::FAMILY, notice.command, VERSION, &notice.answer);
+        let members: Vec<u64> = self
+            .clients
+            .iter()
+            .filter(|(_, client)| client.groups & 1 << notice.group != 0)
+            .map(|(token, _)| *token)
+            .collect();
+        for token in members {
+            let Some(client) = self.clients.get_mut(&token) else {
+                continue;
+            };
+            if client.lost || client.waiting.len() >= WAITING {
+                client.lost = true;
+            } else {
+                client.waiting.push_back(message.clone());
+            }
+            let fate = client.write(host);
+            self.settle(token, &fate, epoll);
+        }
+    }
+
+    /// Cuts off who has not read for long. When to look again.
+    pub(crate) fn cut_off(&mut self, now: Instant) -> Option<Instant> {
+        self.clients
+            .retain(|_, client| client.stuck.is_none_or(|since| now.since(since) < PATIENCE));
+        let stuck = self.clients.values().filter_map(|client| client.stuck);
+        stuck.min().map(|since| since.plus(PATIENCE))
+    }
+}
+
+impl Client {
+    /// Writes what waits, and reads requests as long as nothing does.
+    fn serve(&mut self, host: &mut Host) -> Fate {
+        let mut packet = [0; REQUEST_MAX + 1];
+        // Others have their turn, too.
+        for _ in 0..16 {
+            if self.write(host) == Fate::Goes {
+                return Fate::Goes;
+            }
+            if !self.waiting.is_empty() || self.dump.is_some() || self.lost {
+                return Fate::Stays;
+            }
+            let length = match recv(self.fd.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Fate::Goes,
+                Ok(length) => length,
+                Err(Errno::EAGAIN) => return Fate::Stays,
+                Err(Errno::EINTR) => continue,
+                Err(_) => return Fate::Goes,
+            };
+            let packet = packet.get(..length).unwrap_or_default();
+            let Some((header, payload)) = message::split(packet) else {
+                return Fate::Goes;
+            };
+            self.request(host, header, payload);
+        }
+        Fate::Stays
+    }
+
+    fn request(&mut self, host: &mut Host, header: Header, payload: &[u8]) {
+        if header.flags & message::FLAG_REQUEST == 0 {
+            // The kernel ignores what is no request.
+            return;
+        }
+        let acknowledge = header.flags & message::FLAG_ACK != 0;
+        match requests::handle(host, &header, payload, self.admin) {
+            Outcome::Done(answer) => {
+                self.waiting.extend(answer);
+                if acknowledge {
+                    self.acknowledge(&header, None);
+                }
+            }
+            Outcome::Dump(cursor) => self.dump = Some((header, cursor)),
+            Outcome::Membership(group, joins) => {
+                if joins {
+                    self.groups |= 1 << group;
+                } else {
+                    self.groups &= !(1 << group);
+                }
+                if acknowledge {
+                    self.acknowledge(&header, None);
+                }
+            }
+            Outcome::Refused(refusal, offset) => {
+                self.acknowledge(&header, Some((&refusal, offset)));
+            }
+        }
+    }
+
+    fn acknowledge(&mut self, header: &Header, refusal: Option<(&Refusal, Option<u32>)>) {
+        self.waiting
+            .push_back(message::acknowledgement(header, refusal));
+    }
+
+    /// Writes what waits, as much as the client takes.
+    fn write(&mut self, host: &mut Host) -> Fate {
+        loop {
+            while let Some(packet) = self.waiting.front() {
+                let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+                match send(self.fd.as_raw_fd(), packet, flags) {
+                    Ok(_) => {
+                        self.waiting.pop_front();
+                        self.stuck = None;
+                    }
+                    Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN | Errno::ENOBUFS) => {
+                        let now = host.shared.clock.now();
+                        self.stuck.get_or_insert(now);
+                        return Fate::Stays;
+                    }
+                    Err(_) => return Fate::Goes,
+                }
+            }
+            if self.lost {
+                self.lost = false;
+                self.waiting.push_back(message::overrun());
+                continue;
+            }
+            let Some((header, mut cursor)) = self.dump.take() else {
+                return Fate::Stays;
+            };
+            let (packet, last) = cursor.next(host, &header);
+            self.waiting.push_back(packet);
+            if !last {
+                self.dump = Some((header, cursor));
+            }
+        }
+    }
+}

@@ -1,0 +1,406 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! VARP: what the state machines of the core decide is carried out here.
+
+use std::net::IpAddr;
+
+use nix::errno::Errno;
+use vnet_core::abi::NetCounter;
+use vnet_core::varp::{Due, Judged, judge};
+use vnet_core::wire::{VarpMessage, VarpOpcode};
+use vnet_core::{Mac, Setting};
+
+use crate::rx::Origin;
+use crate::shared::{Event, Net, Underlay, World, locked};
+use crate::table::Heard;
+use crate::tx::reason;
+use crate::worker::Worker;
+
+const NO_MAC: Mac = Mac::from_bytes([0; 6]);
+
+/// The counter of messages of a kind that are sent.
+fn sent(opcode: VarpOpcode) -> NetCounter {
+    match opcode {
+        VarpOpcode::Announce => NetCounter::TxAnnounce,
+        VarpOpcode::Withdraw => NetCounter::TxWithdraw,
+        VarpOpcode::Request | VarpOpcode::Unknown(_) => NetCounter::TxRequest,
+    }
+}
+
+impl Worker {
+    /// Sends a message about a MAC to a host, with the address that it knows us by.
+    fn say_to(
+        &mut self,
+        underlay: &Underlay,
+        net: &Net,
+        opcode: VarpOpcode,
+        mac: Mac,
+        to: IpAddr,
+        ours: IpAddr,
+    ) {
+        let message = VarpMessage {
+            opcode,
+            id: net.vnet.id,
+            mac,
+            addr: ours.into(),
+        };
+        let mut envelope = underlay.envelope(to);
+        envelope.source = (!to.is_multicast()).then_some(ours);
+        match self.send(underlay, &envelope, None, false, &[&message.emit()], None) {
+            Ok(()) => net.vnet.count(sent(opcode)),
+            Err(error) => net.vnet.count(reason(error)),
+        }
+    }
+
+    /// Sends a message about a MAC to the group and the peers.
+    fn say(&mut self, underlay: &Underlay, net: &Net, opcode: VarpOpcode, mac: Mac) {
+        let everyone = underlay.everyone();
+        for to in &everyone.plain {
+            match underlay.sources.get(to) {
+                Some(ours) => self.say_to(underlay, net, opcode, mac, *to, *ours),
+                None => net.vnet.count(NetCounter::TxNoRoute),
+            }
+        }
+        let Some((group, peers)) = everyone.wrapped else {
+            return;
+        };
+        for peer in peers {
+            // The address by which the peer's network reaches us.
+            let Some(ours) = underlay.sources.get(peer) else {
+                net.vnet.count(NetCounter::TxNoRoute);
+                continue;
+            };
+            let message = VarpMessage {
+                opcode,
+                id: net.vnet.id,
+                mac,
+                addr: (*ours).into(),
+            };
+            let nobody = match group {
+                IpAddr::V4(_) => IpAddr::from([0; 4]),
+                IpAddr::V6(_) => IpAddr::from([0; 16]),
+            };
+            match self.forward(underlay, nobody, group, *peer, &message.emit()) {
+                Ok(()) => net.vnet.count(sent(opcode)),
+                Err(error) => net.vnet.count(reason(error)),
+            }
+        }
+    }
+
+    /// Asks everyone for a MAC.
+    pub(crate) fn ask(&mut self, underlay: &Underlay, net: &Net, mac: Mac) {
+        self.say(underlay, net, VarpOpcode::Request, mac);
+    }
+
+    /// A MAC has appeared here, or moved here.
+    pub(crate) fn appeared(&mut self, world: &World, net: &Net, mac: Mac) {
+        // What is held for it came from our own bridge, where its machine is: it has it.
+        self.drop_held(net, mac);
+        let Some(underlay) = world.underlay.as_deref() else {
+            return;
+        };
+        let now = self.shared.clock.now();
+        let at_once = net.vnet.with_announcer(&self.shared, |announcer| {
+            announcer.appeared(mac, now, &net.settings)
+        });
+        if at_once {
+            self.say(underlay, net, VarpOpcode::Announce, mac);
+        } else if net.settings.get(Setting::Announces) > 0 {
+            net.vnet.count(NetCounter::VarpLimited);
+        }
+    }
+
+    fn drop_held(&mut self, net: &Net, mac: Mac) {
+        if !net.vnet.is_asking() {
+            return;
+        }
+        while net
+            .vnet
+            .with_resolver(&self.shared, |resolver| resolver.take(mac))
+            .is_some()
+        {
+            net.vnet.count(NetCounter::HoldDropped);
+        }
+    }
+
+    /// A MAC that was here is not any more: everyone is told.
+    fn withdraw(&mut self, world: &World, net: &Net, mac: Mac) {
+        net.vnet.not_here(mac);
+        let Some(underlay) = world.underlay.as_deref() else {
+            return;
+        };
+        let now = self.shared.clock.now();
+        let rate = net.settings.get(Setting::VarpRate);
+        if locked(&net.vnet.limits).withdrawals.allow(now, rate) {
+            self.say(underlay, net, VarpOpcode::Withdraw, mac);
+        } else {
+            net.vnet.count(NetCounter::VarpLimited);
+        }
+    }
+
+    /// The bridge has forgotten a MAC, or its port is gone.
+    pub(crate) fn gone(&mut self, world: &World, net: &Net, mac: Mac) {
+        let here = |host: Option<IpAddr>, is_static: bool| host.is_none() && !is_static;
+        if net.vnet.table.remove_if(mac, here) {
+            self.withdraw(world, net, mac);
+        }
+    }
+
+    /// A MAC is behind another host from now on: what is held for it is sent there.
+    pub(crate) fn known(&mut self, world: &World, net: &Net, mac: Mac) {
+        if !net.vnet.is_asking() {
+            return;
+        }
+        let (Some(underlay), Some(host)) = (world.underlay.as_deref(), net.vnet.table.find(mac))
+        else {
+            return;
+        };
+        let mut found = net
+            .vnet
+            .with_resolver(&self.shared, |resolver| resolver.knows(mac));
+        if found {
+            net.vnet.count(NetCounter::Resolved);
+        }
+        while found {
+            let frame = net
+                .vnet
+                .with_resolver(&self.shared, |resolver| resolver.take(mac));
+            match frame {
+                Some(mut frame) => {
+                    self.send_frame(underlay, net, &frame.header, &mut frame.bytes, host);
+                }
+                None => found = false,
+            }
+        }
+    }
+
+    /// Takes note of what a host has, and sends what waited for it.
+    pub(crate) fn learn(&mut self, world: &World, net: &Net, mac: Mac, host: IpAddr) {
+        if matches!(net.hear(self, mac, Some(host)), Heard::New | Heard::Moved) {
+            net.vnet.not_here(mac);
+            self.known(world, net, mac);
+        }
+    }
+
+    /// A frame came for a MAC that is behind another host: who sent it is told, as often as is allowed.
+    pub(crate) fn correct(&mut self, underlay: &Underlay, net: &Net, mac: Mac, origin: &Origin) {
+        net.vnet.count(NetCounter::RxElsewhere);
+        let now = self.shared.clock.now();
+        let rate = net.settings.get(Setting::VarpRate);
+        if !locked(&net.vnet.limits).corrections.allow(now, rate) {
+            return net.vnet.count(NetCounter::VarpLimited);
+        }
+        if let Some(ours) = origin.ours {
+            self.say_to(
+                underlay,
+                net,
+                VarpOpcode::Withdraw,
+                mac,
+                origin.source,
+                ours,
+            );
+        }
+    }
+
+    /// A VARP message for a vnet that is here.
+    pub(crate) fn varp(
+        &mut self,
+        world: &World,
+        underlay: &Underlay,
+        net: &Net,
+        message: &VarpMessage,
+        origin: &Origin,
+    ) {
+        let vnet = &net.vnet;
+        match message.opcode {
+            VarpOpcode::Request => vnet.count(NetCounter::RxRequest),
+            VarpOpcode::Announce => vnet.count(NetCounter::RxAnnounce),
+            VarpOpcode::Withdraw => vnet.count(NetCounter::RxWithdraw),
+            VarpOpcode::Unknown(_) => {}
+        }
+        if !net.accepts(origin.source) {
+            return vnet.count(NetCounter::RxVarpRefused);
+        }
+        let is_ours = |address: IpAddr| underlay.own.contains(&address);
+        match judge(message, origin.source, is_ours) {
+            Judged::Asked(mac) => {
+                if vnet.table.is_here(mac) {
+                    self.answer(underlay, net, mac, origin);
+                }
+            }
+            Judged::AskedPresence => self.answer(underlay, net, NO_MAC, origin),
+            Judged::Announced(mac, host) => {
+                if !net.accepts(host) {
+                    return vnet.count(NetCounter::RxVarpRefused);
+                }
+                self.learn(world, net, mac, host);
+                self.tell_answer(net, mac, origin.source, host);
+            }
+            Judged::Present(host) => self.tell_answer(net, NO_MAC, origin.source, host),
+            Judged::Withdrawn(mac) => {
+                let behind_it = |host: Option<IpAddr>, is_static: bool| {
+                    host == Some(origin.source) && !is_static
+                };
+                vnet.table.remove_if(mac, behind_it);
+            }
+            Judged::Refused => vnet.count(NetCounter::RxVarpRefused),
+        }
+    }
+
+    fn answer(&mut self, underlay: &Underlay, net: &Net, mac: Mac, origin: &Origin) {
+        let now = self.shared.clock.now();
+        let rate = net.settings.get(Setting::VarpRate);
+        if !locked(&net.vnet.limits).answers.allow(now, rate) {
+            return net.vnet.count(NetCounter::VarpLimited);
+        }
+        if let Some(ours) = origin.ours {
+            self.say_to(
+                underlay,
+                net,
+                VarpOpcode::Announce,
+                mac,
+                origin.source,
+                ours,
+            );
+        }
+    }
+
+    fn tell_answer(&self, net: &Net, mac: Mac, from: IpAddr, care_of: IpAddr) {
+        if net.vnet.is_watched(self.shared.clock.now()) {
+            self.shared.tell(Event::Answer {
+                id: net.vnet.id,
+                mac,
+                from,
+                care_of,
+            });
+        }
+    }
+
+    /// Sends the question of the command `probe`, padded to so many bytes.
+    pub(crate) fn probe(
+        &mut self,
+        world: &World,
+        net: &Net,
+        mac: Mac,
+        to: Option<IpAddr>,
+        size: usize,
+    ) -> nix::Result<()> {
+        let underlay = world.underlay.as_deref().ok_or(Errno::ENETDOWN)?;
+        let everyone = underlay.everyone();
+        let (plain, wrapped) = match to {
+            Some(to) => (vec![to], None),
+            None => (everyone.plain, everyone.wrapped),
+        };
+        if plain.is_empty() {
+            return Err(Errno::EDESTADDRREQ);
+        }
+        let question = |ours: Option<&IpAddr>| {
+            let ours = ours.copied().unwrap_or(IpAddr::from([0; 4]));
+            let message = VarpMessage {
+                opcode: VarpOpcode::Request,
+                id: net.vnet.id,
+                mac,
+                addr: ours.into(),
+            };
+            let mut bytes = message.emit().to_vec();
+            bytes.resize(bytes.len().max(size), 0);
+            bytes
+        };
+        let nobody = |group: IpAddr| match group {
+            IpAddr::V4(_) => IpAddr::from([0; 4]),
+            IpAddr::V6(_) => IpAddr::from([0; 16]),
+        };
+        for to in plain {
+            let bytes = question(
+                underlay
+                    .sources
+                    .get(&to)
+                    .or(underlay.sources.values().next()),
+            );
+            self.send(
+                underlay,
+                &underlay.envelope(to),
+                None,
+                true,
+                &[&bytes],
+                None,
+            )?;
+            net.vnet.count(NetCounter::TxRequest);
+        }
+        if let Some((group, peers)) = wrapped {
+            for peer in peers {
+                let bytes = question(underlay.sources.get(peer));
+                self.forward(underlay, nobody(group), group, *peer, &bytes)?;
+                net.vnet.count(NetCounter::TxRequest);
+            }
+        }
+        Ok(())
+    }
+
+    /// Does what is due of a vnet.
+    pub(crate) fn poll(&mut self, world: &World, net: &Net) {
+        let vnet = &net.vnet;
+        vnet.begin_poll();
+        if let Some(underlay) = world.underlay.as_deref() {
+            self.poll_resolver(underlay, net);
+            self.poll_announcer(underlay, net);
+        }
+        let now = self.shared.clock.now();
+        if vnet.begin_sweep(now) {
+            self.sweep(world, net);
+        }
+        vnet.end_poll(&self.shared);
+    }
+
+    fn poll_resolver(&mut self, underlay: &Underlay, net: &Net) {
+        while net.vnet.is_asking() {
+            let now = self.shared.clock.now();
+            let due = net
+                .vnet
+                .with_resolver(&self.shared, |resolver| resolver.poll(now, &net.settings));
+            match due {
+                None => break,
+                Some(Due::Ask(mac)) => self.ask(underlay, net, mac),
+                Some(Due::Flood(mut frame)) => self.flood_unknown(underlay, net, &mut frame),
+                Some(Due::Drop(_)) => net.vnet.count(NetCounter::UnknownDropped),
+                Some(Due::Unresolved(_)) => net.vnet.count(NetCounter::Unresolved),
+                Some(Due::Limited) => net.vnet.count(NetCounter::VarpLimited),
+            }
+        }
+    }
+
+    fn poll_announcer(&mut self, underlay: &Underlay, net: &Net) {
+        loop {
+            let now = self.shared.clock.now();
+            let due = net
+                .vnet
+                .with_announcer(&self.shared, |announcer| announcer.poll(now, &net.settings));
+            match due {
+                Some(mac) => self.say(underlay, net, VarpOpcode::Announce, mac),
+                None => break,
+            }
+        }
+    }
+
+    /// Forgets what was not heard for the ageing time.
+    fn sweep(&mut self, world: &World, net: &Net) {
+        let ageing = u64::from(net.settings.get(Setting::Ageing));
+        let mut gone = Vec::new();
+        net.vnet
+            .table
+            .retain_not(self.shared.clock.now(), |mac, host, is_static, idle| {
+                let goes = !is_static && idle > ageing;
+                if goes && host.is_none() {
+                    gone.push(mac);
+                }
+                goes
+            });
+        for mac in gone {
+            self.withdraw(world, net, mac);
+        }
+        net.vnet.table.forget_flooders();
+        if net.vnet.table.counts() != (0, 0) {
+            net.vnet.age(&self.shared, &net.settings);
+        }
+    }
+}
