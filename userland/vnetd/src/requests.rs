@@ -295,7 +295,7 @@ fn vnet(of: &mut Host, header: &Header, payload: &[u8], admin: bool) -> Handled 
     if op.admin && !admin {
         return Err((Errno::EPERM.into(), None));
     }
-    let dump = header.is_dump() && op.all.is_some();
+    let dump = header.is_dump();
     let policy = policies(op, dump).ok_or_else(|| (Errno::EOPNOTSUPP.into(), None))?;
     let attributes = Attributes::parse(rest, &policy)?;
     let done = if dump {

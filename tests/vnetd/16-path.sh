@@ -1,0 +1,58 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+#
+# A path that is narrower than the underlay's device: who sends what does not fit is told by ICMP. Congestion marks, TTL, DSCP.
+#
+#   a1 ─ h1 ─ lan ─ router ─ (MTU 1300) other ─ h2 ─ a2
+. "$(dirname "$0")/lib.sh"
+
+lan lan 1500
+lan other 1300
+ns router
+on router sysctl -qw net.ipv4.ip_forward=1
+attach router lan 192.0.2.254/24 eth0
+attach router other 198.51.100.254/24 eth1
+host() {
+	ns "$1"
+	attach "$1" "$2" "$3/24"
+	on "$1" ip route add default via "$4"
+	daemon "$1" --device eth0
+	ctl "$1" peer-new "{\"addr\": \"$5\"}"
+	net "$1" 0005 '{"mtu": 1436}'
+}
+host h1 lan 192.0.2.1 192.0.2.254 198.51.100.2
+host h2 other 198.51.100.2 198.51.100.254 192.0.2.1
+vm a1 h1 0005 10.0.0.1 $MAC1
+vm a2 h2 0005 10.0.0.2 $MAC2
+reaches a1 10.0.0.2
+told() { on a1 ping -n -M 'do' -c 1 -W 1 -s 1400 10.0.0.2 2>&1 | grep -E 'mtu ?=? ?1236'; }
+wait_for 10 "the sender is told how much fits" told
+[ "$(counter h1 0005 tx-too-big)" -ge 1 ] || fail "counted"
+holds "what fits passes" on a1 ping -q -n -M 'do' -c 1 -W 2 -s 1208 10.0.0.2
+on a1 ip route flush cache
+holds "what may be fragmented passes" on a1 ping -q -n -M dont -c 2 -W 2 -s 1400 10.0.0.2
+if command -v iperf3 >/dev/null; then
+	on a2 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
+	wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
+	on a1 ip route flush cache
+	holds "TCP finds the size" on a1 iperf3 -c 10.0.0.2 -n 5M
+fi
+
+# The outer header: DSCP and TTL as set or as inside, congestion marks as inside.
+outer() {
+	local text=$1 filter=$2
+	shift 2
+	: >"$WORK/tcpdump"
+	timeout 20 nsenter --net="/run/netns/${NS}lan" tcpdump -Z root -lnni h1 -c 1 "src host 192.0.2.1 and udp dst port 1798 and $filter" \
+		>"$WORK/heard" 2>"$WORK/tcpdump" &
+	local listening=$! rc=0
+	wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+	on a1 ping -q -n -c 2 -i 0.2 -W 1 "$@" 10.0.0.2 >/dev/null || true
+	wait "$listening" || rc=$?
+	equal "$text" "$rc" 0
+}
+outer "ECT(0) inside is ECT(0) outside" 'ip[1] = 2' -Q 0x2a
+ctl h1 host-set '{"dscp": 10, "ttl": 33}'
+outer "DSCP and TTL as set" 'ip[1] = 0x2a and ip[8] = 33' -Q 0x02
+ctl h1 host-set '{"dscp": 255, "ttl": 0}'
+outer "DSCP and TTL as inside" 'ip[1] = 0xb8 and ip[8] = 17' -Q 0xb8 -t 17
