@@ -295,7 +295,7 @@ fn vnet(of: &mut Host, header: &Header, payload: &[u8], admin: bool) -> Handled 
     if op.admin && !admin {
         return Err((Errno::EPERM.into(), None));
     }
-    let dump = header.is_dump();
+    let dump = header.is_dump() && op.all.is_some();
     let policy = policies(op, dump).ok_or_else(|| (Errno::EOPNOTSUPP.into(), None))?;
     let attributes = Attributes::parse(rest, &policy)?;
     let done = if dump {
@@ -435,7 +435,7 @@ fn net_new(of: &mut Host, attributes: &Attributes<'_>) -> Result<Option<Answer>,
     take_settings(attributes, &mut settings)?;
     let name = match attributes.text(net::IFNAME) {
         None => None,
-        Some(text) if text.is_empty() => {
+        Some([]) => {
             let text = "a device's name has 1 to 15 bytes";
             return Err(Refusal::new(Errno::EINVAL, text).blame(net::IFNAME));
         }

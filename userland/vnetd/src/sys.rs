@@ -399,12 +399,7 @@ impl Batch {
         };
         let received = usize::try_from(Errno::result(received)?).unwrap_or_default();
         for (len, message) in self.lens.iter_mut().zip(&messages) {
-            #[expect(
-                clippy::unnecessary_cast,
-                clippy::useless_conversion,
-                reason = "the type depends on the C library"
-            )]
-            let control = message.msg_hdr.msg_controllen as usize;
+            let control = message.msg_hdr.msg_controllen;
             *len = (message.msg_len as usize, control);
         }
         self.count = received.min(BATCH);
@@ -464,12 +459,7 @@ pub(crate) fn take_error(fd: BorrowedFd<'_>) -> Option<Reported> {
         )
     };
     Errno::result(got).ok()?;
-    #[expect(
-        clippy::unnecessary_cast,
-        clippy::useless_conversion,
-        reason = "the type depends on the C library"
-    )]
-    let len = message.msg_controllen as usize;
+    let len = message.msg_controllen;
     let found = control_messages(&words, len).find(|message| {
         (message.level, message.kind) == (libc::SOL_IP, libc::IP_RECVERR)
             || (message.level, message.kind) == (libc::SOL_IPV6, libc::IPV6_RECVERR)
