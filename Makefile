@@ -6,6 +6,7 @@ KDIR    ?= /lib/modules/$(shell uname -r)/build
 PREFIX  ?= /usr/local
 SBINDIR ?= $(PREFIX)/sbin
 MANDIR  ?= $(PREFIX)/share/man
+UNITDIR ?= $(PREFIX)/lib/systemd/system
 CARGO   ?= cargo
 # trixie, forky, uml or debug: build the module for that kernel of the kit, in the kit, instead of for KDIR.
 KERNEL  ?=
@@ -78,11 +79,13 @@ else
 endif
 	@# Debian's headers have no System.map, without which kbuild does not run it.
 	$(if $(DESTDIR),,depmod "$$(cat '$(KDIR)/include/config/kernel.release')")
-	install -D -m 755 build/bin/vn '$(DESTDIR)$(SBINDIR)/vn'
+	for program in vn vnetd; do install -D -m 755 "build/bin/$$program" '$(DESTDIR)$(SBINDIR)/'"$$program"; done
+	install -d '$(DESTDIR)$(UNITDIR)'
+	sed 's|^ExecStart=[^ ]*/|ExecStart=$(SBINDIR)/|' userland/vnetd/vnetd.service >'$(DESTDIR)$(UNITDIR)/vnetd.service'
 	for page in docs/man/*.8; do [ ! -e "$$page" ] || install -D -m 644 "$$page" '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 
 uninstall: ## removes what "make install" has put in place
-	rm -f '$(DESTDIR)$(SBINDIR)/vn'
+	rm -f '$(DESTDIR)$(SBINDIR)/vn' '$(DESTDIR)$(SBINDIR)/vnetd' '$(DESTDIR)$(UNITDIR)/vnetd.service'
 	for page in docs/man/*.8; do rm -f '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 	rm -f '$(DESTDIR)/lib/modules/'*/updates/module/vnet.ko*
 	[ -n '$(DESTDIR)' ] || depmod
