@@ -89,7 +89,7 @@ impl Control {
             .filter(|parent| !parent.as_os_str().is_empty())
         {
             if !directory.exists() {
-                std::fs::create_dir(directory)
+                std::fs::create_dir_all(directory)
                     .with_context(|| format!("cannot make {}", directory.display()))?;
                 std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755))
                     .with_context(|| format!("cannot set the mode of {}", directory.display()))?;

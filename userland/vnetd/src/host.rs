@@ -625,6 +625,12 @@ impl Host {
                 }
                 // There may be many: looked at together.
                 Change::Routes => self.look_again(),
+                Change::Learned(bridge, port, mac) => {
+                    let of_bridge = |net: &&Local| net.master == bridge && net.index != port;
+                    for net in self.nets.iter().filter(of_bridge) {
+                        self.give(Job::Bridged(net.vnet.id, mac));
+                    }
+                }
                 Change::Forgotten(bridge, mac) => {
                     for net in self.nets.iter().filter(|net| net.master == bridge) {
                         if net.vnet.table.is_here(mac) {

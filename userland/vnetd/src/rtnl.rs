@@ -28,6 +28,7 @@ const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
+const RTM_NEWNEIGH: u16 = 28;
 const RTM_DELNEIGH: u16 = 29;
 const RTM_GETNSID: u16 = 90;
 const IFLA_ADDRESS: u16 = 1;
@@ -44,6 +45,7 @@ const NDA_MASTER: u16 = 9;
 const NETNSA_NSID: u16 = 1;
 const NETNSA_FD: u16 = 3;
 const AF_BRIDGE: u8 = 7;
+const NUD_PERMANENT: u16 = 0x80;
 /// Multicast groups, by number from 1: link, neigh, IPv4 addresses and routes, IPv6 addresses and routes.
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
 /// Generic netlink.
@@ -75,7 +77,9 @@ pub(crate) enum Change {
     Addresses,
     /// Routes.
     Routes,
-    /// A bridge (its index) has forgotten a MAC.
+    /// A bridge (its index) has learned a MAC behind a port.
+    Learned(u32, u32, Mac),
+    /// A bridge has forgotten a MAC.
     Forgotten(u32, Mac),
     /// Changes were lost.
     Lost,
@@ -127,7 +131,7 @@ fn parse_change(message: &Message<'_>) -> Option<Change> {
         RTM_DELLINK if family != AF_BRIDGE => u32_at(payload, 4).map(Change::Gone),
         RTM_NEWADDR | RTM_DELADDR => Some(Change::Addresses),
         RTM_NEWROUTE | RTM_DELROUTE => Some(Change::Routes),
-        RTM_DELNEIGH if family == AF_BRIDGE => {
+        RTM_NEWNEIGH | RTM_DELNEIGH if family == AF_BRIDGE => {
             let (mut mac, mut master) = (None, None);
             for attribute in Reader::new(payload.get(12..)?).map_while(Result::ok) {
                 match attribute.kind {
@@ -136,7 +140,15 @@ fn parse_change(message: &Message<'_>) -> Option<Change> {
                     _ => {}
                 }
             }
-            Some(Change::Forgotten(master?, mac?))
+            if message.kind == RTM_DELNEIGH {
+                return Some(Change::Forgotten(master?, mac?));
+            }
+            // What is permanent is an address of the port itself.
+            let state = u16::from_ne_bytes(*payload.get(8..)?.first_chunk()?);
+            if state & NUD_PERMANENT != 0 {
+                return None;
+            }
+            Some(Change::Learned(master?, u32_at(payload, 4)?, mac?))
         }
         _ => None,
     }

@@ -9,8 +9,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use nix::errno::Errno;
 use vnet_core::Setting;
 use vnet_core::abi::{HostCounter, NetCounter};
-use vnet_core::varp::{digest, is_host};
-use vnet_core::wire::{EthernetHeader, Forwarded, Message};
+use vnet_core::varp::{Way, digest, is_host};
+use vnet_core::wire::{EthernetHeader, Forwarded, Message, MessageId, Relay};
 
 use crate::inner::{self, Carried};
 use crate::offload::VnetHeader;
@@ -29,8 +29,8 @@ pub(crate) struct Origin {
     pub(crate) ours: Option<IpAddr>,
     /// Type of service.
     pub(crate) tos: u8,
-    /// Whether a peer forwarded it.
-    pub(crate) forwarded: bool,
+    /// Whether it was meant for this host alone.
+    pub(crate) unicast: bool,
 }
 
 impl Worker {
@@ -52,7 +52,7 @@ impl Worker {
                 None => arrival.destination,
             },
             tos: arrival.tos,
-            forwarded: false,
+            unicast: to_group.is_none(),
         };
         if datagram.bytes.is_empty() {
             return self.shared.count(HostCounter::RxShort);
@@ -79,10 +79,14 @@ impl Worker {
         origin: &Origin,
         group: IpAddr,
     ) {
-        if underlay.forwards() {
-            if !self.is_new(origin.source, message, None) {
-                return self.shared.count(HostCounter::RxDuplicate);
-            }
+        let way = Way::from_group(message);
+        let forwards = underlay.forwards();
+        // Who does not forward hears of a packet more than once only from several who do.
+        if (forwards || way != Way::Sender) && !self.is_new(origin.source, message, way) {
+            return self.shared.count(HostCounter::RxDuplicate);
+        }
+        // What was forwarded is never forwarded again.
+        if forwards && way == Way::Sender {
             for peer in underlay.peers.iter().filter(|peer| **peer != origin.source) {
                 // What cannot be forwarded is lost for that peer only; there is no vnet to count it for.
                 let _ = self.forward(underlay, origin.source, group, *peer, message);
@@ -91,7 +95,7 @@ impl Worker {
         self.message(world, underlay, message, origin);
     }
 
-    fn is_new(&self, source: IpAddr, message: &[u8], way: Option<IpAddr>) -> bool {
+    fn is_new(&self, source: IpAddr, message: &[u8], way: Way) -> bool {
         let now = self.shared.clock.now();
         locked(&self.shared.recent).is_new(digest(source, message), way, now)
     }
@@ -115,7 +119,6 @@ impl Worker {
                 }
             }
             Ok(Message::Forward(packet)) => {
-                self.shared.count(HostCounter::RxForward);
                 if let Err(reason) = self.unwrap(world, underlay, packet, origin) {
                     self.shared.count(reason);
                 }
@@ -132,9 +135,10 @@ impl Worker {
         origin: &Origin,
     ) -> Result<(), HostCounter> {
         let peer = origin.source;
-        if origin.forwarded || !underlay.peers.contains(&peer) {
+        if !origin.unicast || !underlay.peers.contains(&peer) {
             return Err(HostCounter::RxForwardRefused);
         }
+        self.shared.count(HostCounter::RxForward);
         let forwarded = Forwarded::parse_packet(packet, underlay.port)
             .map_err(|_| HostCounter::RxForwardRefused)?;
         let source = if forwarded.source.is_unspecified() {
@@ -145,34 +149,53 @@ impl Worker {
         if !is_host(source) {
             return Err(HostCounter::RxForwardRefused);
         }
-        if underlay.own.contains(&source) || !self.is_new(source, forwarded.payload, Some(peer)) {
+        if underlay.own.contains(&source)
+            || !self.is_new(source, forwarded.payload, Way::Peer(peer))
+        {
             return Err(HostCounter::RxDuplicate);
+        }
+        match MessageId::parse(forwarded.payload) {
+            Ok(MessageId::Vfwd) => return Err(HostCounter::RxForwardRefused),
+            Ok(_) => {}
+            Err(error) => return Err(error.counter()),
+        }
+        if forwarded.ttl > 1 && underlay.forwards() {
+            self.relay(underlay, source, forwarded.ttl - 1, forwarded.payload);
         }
         let inner = Origin {
             source,
-            forwarded: true,
+            unicast: false,
             ..*origin
         };
         self.message(world, underlay, forwarded.payload, &inner);
-        if let Some(group) = underlay
-            .group
-            .filter(|_| underlay.forwards() && forwarded.ttl > 0)
-        {
-            let same_family = group.is_ipv4() == source.is_ipv4();
-            let mut envelope = underlay.envelope(group);
-            envelope.source = Some(source);
-            // With an address that is not ours, the kernel must be told the device.
-            let possible = same_family && envelope.device != 0;
-            let pieces = [forwarded.payload];
-            if possible
-                && self
-                    .send(underlay, &envelope, None, false, &pieces, None)
-                    .is_ok()
-            {
-                self.shared.count(HostCounter::Relayed);
-            }
-        }
         Ok(())
+    }
+
+    /// Sends a packet of a peer to the group, on behalf of who sent it first, with the mark of who relays it.
+    fn relay(&mut self, underlay: &Underlay, source: IpAddr, ttl: u8, message: &[u8]) {
+        let Some(group) = underlay
+            .group
+            .filter(|group| group.is_ipv4() == source.is_ipv4())
+        else {
+            return;
+        };
+        let mut envelope = underlay.envelope(group);
+        envelope.source = Some(source);
+        envelope.tos = 0;
+        envelope.ttl = ttl;
+        let ours = underlay.sources.get(&group);
+        let relayed = ours.and_then(|ours| Relay::of(*ours).mark(message));
+        // With an address that is not ours, the kernel must be told the device.
+        let Some(relayed) = relayed.filter(|_| envelope.device != 0) else {
+            return;
+        };
+        let pieces = [relayed.head(), relayed.rest()];
+        if self
+            .send(underlay, &envelope, None, false, &pieces, None)
+            .is_ok()
+        {
+            self.shared.count(HostCounter::Relayed);
+        }
     }
 
     /// Hands a frame to the vnet's device. The reason, if it was dropped.

@@ -162,6 +162,8 @@ pub(crate) enum Job {
     Poll(VnetId),
     /// A MAC has become known: what is held for it is sent.
     Known(VnetId, Mac),
+    /// The bridge has learned a MAC behind another port.
+    Bridged(VnetId, Mac),
     /// The bridge has forgotten a MAC.
     Gone(VnetId, Mac),
     /// A question is to be sent.

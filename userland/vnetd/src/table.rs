@@ -134,6 +134,11 @@ impl Table {
         Self::read(self.shard(mac)).get(&mac)?.host
     }
 
+    /// Whether there is no room for more remote MACs.
+    pub(crate) fn is_full(&self, settings: &Settings) -> bool {
+        self.remote.load(Relaxed) >= settings.get(Setting::MaxMacs)
+    }
+
     /// Whether a MAC is known to be here.
     pub(crate) fn is_here(&self, mac: Mac) -> bool {
         let shard = Self::read(self.shard(mac));

@@ -165,6 +165,16 @@ impl Worker {
                 header: *header,
                 bytes: frame.to_vec(),
             };
+            if vnet.table.is_full(&net.settings) {
+                // Whatever the answer is, it cannot be remembered.
+                let fate = resolver.flood(held, now, &net.settings);
+                let submitted = Submitted {
+                    ask: false,
+                    fate,
+                    evicted: None,
+                };
+                return Ok((submitted, false));
+            }
             let is_new = !resolver.knows(mac);
             let submitted = resolver.submit(mac, held, now, &net.settings);
             let limited = is_new && !submitted.ask && resolver.knows(mac);

@@ -94,8 +94,7 @@ impl Worker {
 
     /// A MAC has appeared here, or moved here.
     pub(crate) fn appeared(&mut self, world: &World, net: &Net, mac: Mac) {
-        // What is held for it came from our own bridge, where its machine is: it has it.
-        self.drop_held(net, mac);
+        self.known(world, net, mac);
         let Some(underlay) = world.underlay.as_deref() else {
             return;
         };
@@ -107,19 +106,6 @@ impl Worker {
             self.say(underlay, net, VarpOpcode::Announce, mac);
         } else if net.settings.get(Setting::Announces) > 0 {
             net.vnet.count(NetCounter::VarpLimited);
-        }
-    }
-
-    fn drop_held(&mut self, net: &Net, mac: Mac) {
-        if !net.vnet.is_asking() {
-            return;
-        }
-        while net
-            .vnet
-            .with_resolver(&self.shared, |resolver| resolver.take(mac))
-            .is_some()
-        {
-            net.vnet.count(NetCounter::HoldDropped);
         }
     }
 
@@ -138,6 +124,13 @@ impl Worker {
         }
     }
 
+    /// The bridge has learned a MAC behind another of its ports.
+    pub(crate) fn bridged(&mut self, world: &World, net: &Net, mac: Mac) {
+        if matches!(net.hear(self, mac, None), Heard::New | Heard::Moved) {
+            self.appeared(world, net, mac);
+        }
+    }
+
     /// The bridge has forgotten a MAC, or its port is gone.
     pub(crate) fn gone(&mut self, world: &World, net: &Net, mac: Mac) {
         let here = |host: Option<IpAddr>, is_static: bool| host.is_none() && !is_static;
@@ -151,25 +144,27 @@ impl Worker {
         if !net.vnet.is_asking() {
             return;
         }
-        let (Some(underlay), Some(host)) = (world.underlay.as_deref(), net.vnet.table.find(mac))
-        else {
+        let Some(underlay) = world.underlay.as_deref() else {
             return;
         };
-        let mut found = net
+        let was_unknown = net
             .vnet
             .with_resolver(&self.shared, |resolver| resolver.knows(mac));
-        if found {
+        if was_unknown {
             net.vnet.count(NetCounter::Resolved);
         }
-        while found {
-            let frame = net
-                .vnet
-                .with_resolver(&self.shared, |resolver| resolver.take(mac));
-            match frame {
-                Some(mut frame) => {
+        while let Some(mut frame) = net
+            .vnet
+            .with_resolver(&self.shared, |resolver| resolver.take(mac))
+        {
+            match net.vnet.table.find(mac) {
+                Some(host) => {
                     self.send_frame(underlay, net, &frame.header, &mut frame.bytes, host);
                 }
-                None => found = false,
+                // It has appeared here, where the bridge has reached it.
+                None if net.vnet.table.is_here(mac) => net.vnet.count(NetCounter::HoldDropped),
+                // The table has no room for it.
+                None => self.flood_unknown(underlay, net, &mut frame),
             }
         }
     }
@@ -187,7 +182,7 @@ impl Worker {
         net.vnet.count(NetCounter::RxElsewhere);
         let now = self.shared.clock.now();
         let rate = net.settings.get(Setting::VarpRate);
-        if !locked(&net.vnet.limits).corrections.allow(now, rate) {
+        if !locked(&net.vnet.limits).answers.allow(now, rate) {
             return net.vnet.count(NetCounter::VarpLimited);
         }
         if let Some(ours) = origin.ours {
@@ -216,7 +211,7 @@ impl Worker {
             VarpOpcode::Request => vnet.count(NetCounter::RxRequest),
             VarpOpcode::Announce => vnet.count(NetCounter::RxAnnounce),
             VarpOpcode::Withdraw => vnet.count(NetCounter::RxWithdraw),
-            VarpOpcode::Unknown(_) => {}
+            VarpOpcode::Unknown(_) => return vnet.count(NetCounter::RxVarpRefused),
         }
         if !net.accepts(origin.source) {
             return vnet.count(NetCounter::RxVarpRefused);
@@ -230,10 +225,12 @@ impl Worker {
             }
             Judged::AskedPresence => self.answer(underlay, net, NO_MAC, origin),
             Judged::Announced(mac, host) => {
-                if !net.accepts(host) {
+                if mac == net.address || !net.accepts(host) {
                     return vnet.count(NetCounter::RxVarpRefused);
                 }
                 self.learn(world, net, mac, host);
+                // It may be known from data already, which came while frames were being held.
+                self.known(world, net, mac);
                 self.tell_answer(net, mac, origin.source, host);
             }
             Judged::Present(host) => self.tell_answer(net, NO_MAC, origin.source, host),

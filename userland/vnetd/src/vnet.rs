@@ -45,10 +45,8 @@ pub(crate) struct Traffic {
 /// Limits on what is sent as an answer.
 #[derive(Default)]
 pub(crate) struct Limits {
-    /// Announcements that answer.
+    /// Announcements to who has asked, and withdrawals to who sent a frame for an address that is elsewhere.
     pub(crate) answers: Bucket,
-    /// Withdrawals to who sent a frame for an address that is elsewhere.
-    pub(crate) corrections: Bucket,
     /// Withdrawals to everyone.
     pub(crate) withdrawals: Bucket,
 }

@@ -134,6 +134,11 @@ impl Worker {
                         self.known(world, &net, mac);
                     }
                 }
+                Job::Bridged(id, mac) => {
+                    if let Some(net) = find(&id) {
+                        self.bridged(world, &net, mac);
+                    }
+                }
                 Job::Gone(id, mac) => {
                     if let Some(net) = find(&id) {
                         self.gone(world, &net, mac);
