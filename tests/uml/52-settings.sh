@@ -85,6 +85,7 @@ for i in $(seq 500); do
 done >/tmp/mtus
 lost() {
 	ip -n h1 -batch /tmp/mtus
+	# shellcheck disable=SC2016 # for awk
 	ip netns exec h1 awk 'NR > 1 && $9 > 0 { found = 1 } END { exit !found }' /proc/net/netlink
 }
 wait_for 60 "changes were lost" lost
