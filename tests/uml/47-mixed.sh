@@ -24,7 +24,8 @@ via() {
 declare -A daemons=()
 start() {
 	mkdir -p "/run/vnetd/$1"
-	on "$1" "$VNETD" --socket "/run/vnetd/$1/control" --state "/run/vnetd/$1/state" --device eth0 >"/tmp/vnetd-$1" 2>&1 &
+	# Not by way of a function, so that the daemon is what is signalled.
+	nsenter --net="/run/netns/$1" -- "$VNETD" --socket "/run/vnetd/$1/control" --state "/run/vnetd/$1/state" --device eth0 >"/tmp/vnetd-$1" 2>&1 &
 	daemons[$1]=$!
 	wait_for 10 "vnetd on $1 answers" via "$1" host status
 }
