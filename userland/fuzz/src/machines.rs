@@ -15,7 +15,7 @@ pub struct Bytes<'a>(pub &'a [u8]);
 
 impl Bytes<'_> {
     /// The next one.
-    pub fn next(&mut self) -> u8 {
+    pub fn take(&mut self) -> u8 {
         let Some((first, rest)) = self.0.split_first() else {
             return 0;
         };
@@ -32,14 +32,14 @@ impl Bytes<'_> {
 /// Addresses come and go; none is announced more often than set, nor after it went.
 pub fn announcer(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let room = usize::from(bytes.next() & 7);
+    let room = usize::from(bytes.take() & 7);
     let mut announcer = Announcer::new(vec![Appearance::UNUSED; room].into_boxed_slice());
     let mut settings = Settings::default();
     let mut now = Instant::from_millis(0);
     // How often each may still be announced.
     let mut left = [0_u32; 8];
     while !bytes.is_empty() {
-        let byte = bytes.next();
+        let byte = bytes.take();
         let number = usize::from(byte & 7);
         let mac = Mac::from_bytes([2, 0, 0, 0, 0, byte & 7]);
         match byte >> 3 {
@@ -84,20 +84,20 @@ pub fn announcer(bytes: &[u8]) {
 /// Packets by several ways: what [`Recent`] says is what a list says.
 pub fn recent(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let room = usize::from(bytes.next() & 15);
+    let room = usize::from(bytes.take() & 15);
     let mut recent = Recent::new(vec![Sighting::UNUSED; room].into_boxed_slice());
     let mut list: VecDeque<(u64, Way, Instant)> = VecDeque::new();
     let mut now = Instant::from_millis(0);
     while !bytes.is_empty() {
-        let byte = bytes.next();
+        let byte = bytes.take();
         now = now.plus(u64::from(byte >> 5) * 300);
         let host = IpAddr::V4(Ipv4Addr::new(192, 0, 2, byte & 3));
-        let way = match byte >> 2 & 7 {
+        let way = match (byte >> 2) & 7 {
             0 => Way::Sender,
             1..4 => Way::Relay(Relay::of(host)),
             _ => Way::Peer(host),
         };
-        let packet = u64::from(bytes.next() & 31);
+        let packet = u64::from(bytes.take() & 31);
         let known = list
             .iter_mut()
             .find(|(other, _, at)| *other == packet && now.since(*at) <= 2_000);
@@ -122,11 +122,11 @@ pub fn moves(bytes: &[u8]) {
     let mut now = Instant::from_millis(0);
     let mut followed: u32 = 0;
     while !bytes.is_empty() {
-        let byte = bytes.next();
+        let byte = bytes.take();
         if byte == 0 {
             let setting = [Setting::MoveLimit, Setting::MoveWindow, Setting::Damp];
-            let value = 100 + u32::from(bytes.next());
-            assert!(settings.set(setting[usize::from(bytes.next()) % 3], value));
+            let value = 100 + u32::from(bytes.take());
+            assert!(settings.set(setting[usize::from(bytes.take()) % 3], value));
             continue;
         }
         now = now.plus(u64::from(byte >> 2) * u64::from(byte & 3));

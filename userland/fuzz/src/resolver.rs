@@ -50,7 +50,7 @@ struct Model {
 /// Runs the operations that the bytes stand for.
 pub fn run(bytes: &[u8]) {
     let mut bytes = Bytes(bytes);
-    let rooms = match bytes.next() {
+    let rooms = match bytes.take() {
         0 => (1_024, 1_024),
         byte => (usize::from(byte & 7), usize::from(byte >> 3)),
     };
@@ -85,13 +85,13 @@ fn mac(byte: u8) -> Mac {
 
 impl Model {
     fn step(&mut self, bytes: &mut Bytes) {
-        match bytes.next() {
+        match bytes.take() {
             byte @ 0..0x80 => self.submit(mac(byte)),
             byte @ 0x80..0x90 => self.take(mac(byte), byte & 8 != 0),
             0x90 => self.clear(),
             byte @ 0x91..0xb0 => {
                 let (setting, values) = CHANGES[usize::from(byte) % CHANGES.len()];
-                let value = values[usize::from(bytes.next() & 3)];
+                let value = values[usize::from(bytes.take() & 3)];
                 assert!(self.settings.set(setting, value));
             }
             // To the next thing that is to be done, or a little or much further.
@@ -135,6 +135,11 @@ impl Model {
         assert!(self.held() <= self.rooms.1 && self.entries.len() <= self.rooms.0);
     }
 
+    fn may_ask(&mut self) -> bool {
+        let rate = self.settings.get(Setting::VarpRate);
+        self.requests.allow(self.now, rate)
+    }
+
     fn may_flood(&mut self) -> bool {
         self.settings.unknown() != Unknown::Drop
             && self
@@ -152,11 +157,7 @@ impl Model {
         self.next += 1;
         let before = (self.entries.len(), self.held());
         let submitted = self.tested.submit(mac, frame, self.now, &self.settings);
-        let asks = !self.entries.contains_key(&mac)
-            && self.insert(mac)
-            && self
-                .requests
-                .allow(self.now, self.settings.get(Setting::VarpRate));
+        let asks = !self.entries.contains_key(&mac) && self.insert(mac) && self.may_ask();
         assert_eq!(submitted.ask, asks);
         let probing = self
             .entries
@@ -280,18 +281,11 @@ impl Model {
         while let Some(due) = self.tested.poll(now, &self.settings) {
             match due {
                 Due::Ask(mac) => {
-                    assert!(
-                        self.requests
-                            .allow(now, self.settings.get(Setting::VarpRate))
-                    );
+                    assert!(self.may_ask());
                     self.asked(mac);
                 }
                 Due::Limited => {
-                    assert!(
-                        !self
-                            .requests
-                            .allow(now, self.settings.get(Setting::VarpRate))
-                    );
+                    assert!(!self.may_ask());
                     let changed = self
                         .tested
                         .pending()

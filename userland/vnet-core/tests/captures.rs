@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
 
 use vnet_core::wire::{
-    DataHeader, EthernetHeader, Forwarded, Message, VarpAddr, VarpMessage, VarpOpcode,
+    DataHeader, EthernetHeader, Forwarded, Message, Relay, VarpAddr, VarpMessage, VarpOpcode,
     DATA_HEADER_LEN, PORT_DEFAULT,
 };
 use vnet_core::{Mac, VnetId};
@@ -87,6 +87,7 @@ fn every_message_encodes_to_the_same_bytes() {
     for name in ["xen-vnetd-lan.pcap", "xen-vnetd-peer.pcap"] {
         for datagram in read(name) {
             let payload = &datagram.payload;
+            assert_eq!(Relay::read(payload), None, "the original marks nothing");
             match Message::parse(payload).expect("a message") {
                 Message::Data(header, frame) => {
                     seen[0] += 1;

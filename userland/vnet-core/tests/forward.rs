@@ -36,11 +36,11 @@ fn unicast6() -> impl Strategy<Value = Ipv6Addr> {
 }
 
 fn group4() -> impl Strategy<Value = Ipv4Addr> {
-    any::<u32>().prop_map(|bits| Ipv4Addr::from_bits(0xe000_0000 | bits >> 4))
+    any::<u32>().prop_map(|bits| Ipv4Addr::from_bits(0xe000_0000 | (bits >> 4)))
 }
 
 fn group6() -> impl Strategy<Value = Ipv6Addr> {
-    any::<u128>().prop_map(|bits| Ipv6Addr::from_bits(0xff << 120 | bits >> 8))
+    any::<u128>().prop_map(|bits| Ipv6Addr::from_bits((0xff << 120) | (bits >> 8)))
 }
 
 fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {

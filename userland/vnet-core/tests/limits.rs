@@ -19,7 +19,7 @@ fn allowed(bucket: &mut Bucket, now: u64, rate: u32, tries: u32) -> u32 {
 
 #[test]
 fn a_second_of_events_may_come_at_once_and_then_the_rate() {
-    for rate in [1, 3, 7, 100, 999, 700_000] {
+    for rate in [1, 3, 7, 100, 999, 7_001] {
         let mut bucket = Bucket::new();
         assert_eq!(allowed(&mut bucket, 0, rate, rate + 5), rate);
         assert!(!bucket.allow(at(0), rate));
@@ -43,7 +43,7 @@ fn no_rate_is_no_limit() {
 #[test]
 fn a_lower_rate_counts_at_once_and_does_not_pay_for_a_higher_one() {
     let mut bucket = Bucket::new();
-    assert_eq!(allowed(&mut bucket, 0, 1_000_000, 1_000_000), 1_000_000);
+    assert_eq!(allowed(&mut bucket, 0, 100_000, 100_000), 100_000);
     assert_eq!(allowed(&mut bucket, 0, 2, 10), 0);
     assert_eq!(allowed(&mut bucket, 1_000, 2, 10), 2);
 }

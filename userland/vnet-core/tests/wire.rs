@@ -158,7 +158,7 @@ fn forwarded_packets_are_checked() {
     assert_eq!(
         bad(&|b| b[4] = 0),
         WireError::BadForward,
-        "the original's zeroed header"
+        "a length, but no version"
     );
     assert_eq!(
         bad(&|b| b[7] = 19),
@@ -212,7 +212,8 @@ fn any_varp() -> impl Strategy<Value = VarpMessage> {
     let opcode = prop_oneof![
         Just(VarpOpcode::Request),
         Just(VarpOpcode::Announce),
-        (3u16..).prop_map(VarpOpcode::Unknown),
+        Just(VarpOpcode::Withdraw),
+        (4u16..).prop_map(VarpOpcode::Unknown),
     ];
     let addr = prop_oneof![
         any::<Ipv4Addr>().prop_map(VarpAddr::V4),

@@ -25,16 +25,16 @@ struct Entry {
     moves: Moves,
 }
 
+type Frames = Resolver<Vec<u8>, Box<[Pending]>, Box<[Held<Vec<u8>>]>>;
+
 pub(crate) struct Host {
     address: IpAddr,
     peers: Vec<IpAddr>,
     settings: Settings,
     table: BTreeMap<Mac, Entry>,
-    resolver: Resolver<Vec<u8>, Box<[Pending]>, Box<[Held<Vec<u8>>]>>,
+    resolver: Frames,
     announcer: Announcer<Box<[Appearance]>>,
     recent: Recent<Box<[Sighting]>>,
-    /// Whether anybody was heard to relay: from then on packets from the group are remembered also without peers.
-    relays: bool,
     answers: Bucket,
     withdrawals: Bucket,
     sweep: Instant,
@@ -59,7 +59,6 @@ impl Host {
             ),
             announcer: Announcer::new(vec![Appearance::UNUSED; 64].into()),
             recent: Recent::new(vec![Sighting::UNUSED; 256].into()),
-            relays: false,
             answers: Bucket::new(),
             withdrawals: Bucket::new(),
             sweep: now.plus(sweep_interval(&settings)),
@@ -253,7 +252,7 @@ impl Host {
             return;
         }
         self.message(now, source, packet.payload, true, out);
-        if packet.ttl > 0 {
+        if packet.ttl > 1 {
             if let Some(marked) = Relay::of(self.address).mark(packet.payload) {
                 let bytes = [marked.head(), marked.rest()].concat();
                 out.packets.push(Packet {
@@ -314,8 +313,8 @@ impl Node for Host {
             (To::Host(_), _) => self.message(now, from, &packet.bytes, false, out),
             (To::Group, _) if from != self.address => {
                 let way = Way::from_group(&packet.bytes);
-                self.relays |= matches!(way, Way::Relay(_));
-                let remembers = self.relays || !self.peers.is_empty();
+                // Who does not forward hears of a packet more than once only from several who do.
+                let remembers = way != Way::Sender || !self.peers.is_empty();
                 let seen = digest(from, &packet.bytes);
                 if remembers && !self.recent.is_new(seen, way, now) {
                     return;

@@ -172,6 +172,24 @@ fn a_machine_that_goes_is_withdrawn_once() {
 }
 
 #[test]
+fn a_machine_that_was_silent_for_too_long_is_flooded_to() {
+    for (unknown, reached) in [(0, Some(&1)), (1, Some(&1)), (2, None)] {
+        let mut world = world(3, &[(Setting::Ageing, 10_000), (Setting::Unknown, unknown)]);
+        let vm = world.vms[0].mac;
+        world.send(0, vm, Mac::BROADCAST);
+        world.run(15_000);
+        assert_eq!(
+            world.nodes[0].place(vm),
+            None,
+            "also its own host has forgotten it"
+        );
+        let frame = world.send(1, station(1), vm);
+        world.run(5_000);
+        assert_eq!(world.reached.get(&(0, frame)), reached);
+    }
+}
+
+#[test]
 fn a_host_that_restarts_learns_by_asking() {
     let mut world = world(3, &[]);
     settle(&mut world);

@@ -203,7 +203,7 @@ impl World {
     }
 
     fn hear_each_other(&self, one: usize, other: usize) -> bool {
-        self.partition >> one & 1 == self.partition >> other & 1
+        (self.partition >> one) & 1 == (self.partition >> other) & 1
     }
 
     /// Sends what a host has sent, from where it is.
