@@ -127,7 +127,7 @@ start() {
 	local host=$1
 	shift
 	mkdir -p "$WORK/$host"
-	nsenter --net="/run/netns/$NS$host" -- "$VNETD" --queues 2 --socket "$WORK/$host/control" --state "$WORK/$host/state" "$@" \
+	nsenter --net="/run/netns/$NS$host" -- "$VNETD" --queues 2 --socket "${SOCKET:-$WORK/$host/control}" --state "$WORK/$host/state" "$@" \
 		2>>"$WORK/$host.log" &
 	PIDS[$host]=$!
 }
