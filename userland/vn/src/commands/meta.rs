@@ -88,6 +88,8 @@ mod tests {
                 .into_string()
                 .expect("a name")
         });
-        assert_eq!(there.collect::<BTreeSet<_>>(), names, "{remedy}");
+        // Those of vnetd are its own.
+        let ours = there.filter(|name| name == "vn.8" || name.starts_with("vn-"));
+        assert_eq!(ours.collect::<BTreeSet<_>>(), names, "{remedy}");
     }
 }
