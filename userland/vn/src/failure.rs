@@ -133,9 +133,9 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             "choose one with: --via module or --via vnetd; one of them should go: unload the module with: vn host unload; or \
              stop vnetd",
         ),
-        Some(Error::Elsewhere { .. }) => {
-            Some("name the socket of the one that is here with: --vnetd-socket PATH")
-        }
+        Some(Error::Elsewhere { .. }) => Some(
+            "start one here and name its socket with: --vnetd-socket PATH; or load the module with: vn host load",
+        ),
         Some(Error::Daemon { .. }) => {
             Some("is vnetd running? Name its socket with: --vnetd-socket PATH")
         }

@@ -117,12 +117,12 @@ impl Endpoint {
                 Connection::vnetd(socket)
             }
             None => {
-                let socket = match self.vnetd() {
-                    Err(Error::Elsewhere { .. }) => Ok(None),
-                    other => other,
+                let (socket, nobody) = match self.vnetd() {
+                    Err(elsewhere @ Error::Elsewhere { .. }) => (Ok(None), elsewhere),
+                    found => (found, Error::Nobody { path: path() }),
                 };
                 if matches!(socket, Ok(None)) {
-                    return Self::module(true)?.ok_or_else(|| Error::Nobody { path: path() });
+                    return Self::module(true)?.ok_or(nobody);
                 }
                 // The daemon is there, though perhaps not for us. The module must not be loaded by asking for it.
                 if Self::module(false)?.is_some() {
@@ -130,7 +130,7 @@ impl Endpoint {
                 }
                 match socket? {
                     Some(socket) => Connection::vnetd(socket),
-                    None => Err(Error::Nobody { path: path() }),
+                    None => Err(nobody),
                 }
             }
         }
@@ -189,5 +189,30 @@ impl Connection {
                 .request(JOIN, Mode::Do, &group.to_ne_bytes())
                 .map(drop),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_the_daemon_is_looked_for() {
+        let path = |endpoint: Endpoint| (endpoint.path, endpoint.named);
+        let default = PathBuf::from("/run/vnetd/control");
+        assert_eq!(path(Endpoint::default()), (default, false));
+        let of_namespace = PathBuf::from("/run/vnetd/blue/control");
+        let blue = Endpoint::of_namespace("blue");
+        assert_eq!(path(blue.clone()), (of_namespace, false));
+        let named = PathBuf::from("/tmp/other");
+        assert_eq!(path(blue.at(&named)), (named, true));
+    }
+
+    #[test]
+    fn what_was_chosen_is_not_replaced_by_the_other() {
+        let endpoint = Endpoint::default()
+            .at("/nonexistent/control")
+            .via(Via::Vnetd);
+        assert!(matches!(endpoint.connect(), Err(Error::Daemon { .. })));
     }
 }
