@@ -9,7 +9,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use vnet_netlink::{Endpoint, Via};
 
-use crate::commands::{config, host, meta, net, peer, remote, varp, vif};
+use crate::commands::{check, config, host, meta, net, peer, ping, remote, varp, vif};
 
 const AFTER_HELP: &str = "\
 IDs are hexadecimal: up to eight fields of up to four digits, missing ones in front are zero. 5, 0005 and \
@@ -17,7 +17,8 @@ IDs are hexadecimal: up to eight fields of up to four digits, missing ones in fr
 
 A noun without a verb lists, or shows the status.
 
-Exit status: 0 done, 1 usage, 2 refused by the kernel or the world.";
+Exit status: 0 done, 1 usage, 2 refused by the kernel or the world, 4 vn check \
+has found a fault.";
 
 /// Environment variable that names the socket of vnetd.
 const SOCKET_VARIABLE: &str = "VNETD_SOCKET";
@@ -128,6 +129,10 @@ pub(crate) enum Noun {
         #[command(subcommand)]
         verb: Option<host::Verb>,
     },
+    /// Ask who has a MAC address, or whether a host has a vnet
+    Ping(ping::PingArgs),
+    /// Find out by test what is wrong, and what to do next
+    Check(check::CheckArgs),
     /// Print the whole configuration as a file for vn apply
     Export,
     /// Make everything as a file says: add and change, and with --prune remove; all or nothing

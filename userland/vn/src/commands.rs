@@ -2,6 +2,7 @@
 
 //! One file for each noun.
 
+pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod config;
 pub(crate) mod host;
@@ -9,6 +10,7 @@ pub(crate) mod meta;
 pub(crate) mod monitor;
 pub(crate) mod net;
 pub(crate) mod peer;
+pub(crate) mod ping;
 pub(crate) mod remote;
 pub(crate) mod settings;
 pub(crate) mod varp;
@@ -139,6 +141,8 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
             }),
         ),
         Noun::Host { verb } => host::run(context, verb.unwrap_or(host::Verb::Status)),
+        Noun::Ping(arguments) => ping::run(context, &arguments),
+        Noun::Check(arguments) => check::run(context, &arguments),
         Noun::Export => config::export(context),
         Noun::Apply(arguments) => config::apply(context, &arguments),
         Noun::Monitor => monitor::run(context),

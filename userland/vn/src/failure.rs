@@ -61,6 +61,11 @@ impl fmt::Display for Attempt {
     }
 }
 
+/// An exit status, when all that there is to say has been said.
+#[derive(Debug, thiserror::Error)]
+#[error("exit status {0}")]
+pub(crate) struct Quiet(pub(crate) u8);
+
 /// Several failures of one command.
 #[derive(Debug)]
 pub(crate) struct Several(pub(crate) Vec<anyhow::Error>);

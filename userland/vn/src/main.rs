@@ -3,8 +3,9 @@
 //! `vn`: configures virtual networks.
 //!
 //! Data goes to standard output, words to standard error. Exit status: 0 done, 1 usage, 2 refused by the kernel or the
-//! world. A closed pipe is no failure.
+//! world, 4 a fault was found by `vn check`. A closed pipe is no failure.
 
+mod check;
 mod cleanup;
 mod cli;
 mod commands;
@@ -14,6 +15,7 @@ mod failure;
 mod lock;
 mod output;
 mod plan;
+mod probe;
 mod state;
 mod world;
 
@@ -46,6 +48,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if failure::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
+            if let Some(failure::Quiet(status)) = error.downcast_ref() {
+                return ExitCode::from(*status);
+            }
             let _ = write!(std::io::stderr().lock(), "{}", failure::Report(&error));
             ExitCode::from(REFUSED)
         }
