@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #
 # Two hosts with vnetd carry a vnet: small and full packets, in both directions, over the group and then by unicast.
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 two_customers

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #
 # TCP and UDP streams: segments cross the TAP whole, are cut for the wire, and put together again.
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 command -v iperf3 >/dev/null || fail "iperf3 is not there"

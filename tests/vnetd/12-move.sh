@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #
 # A machine moves from one host to another: the next host announces it, and hardly a ping is lost.
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 two_customers

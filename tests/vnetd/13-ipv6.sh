@@ -3,6 +3,7 @@
 #
 # An underlay of IPv6 only.
 UNDERLAY=6
+# shellcheck source=tests/vnetd/10-ping.sh
 . "$(dirname "$0")/10-ping.sh"
 
 ctl h1 peer-new '{"addr": "fd00:db8::9"}'

@@ -5,6 +5,7 @@
 #
 #   a1 ─ h1 ─┐            ┌─ h3 ─ a3      lan: 192.0.2.0/24, other: 198.51.100.0/24
 #   a2 ─ h2 ─┴ lan   other┴─ h4 ─ a4      h2 and h3 are peers; all can reach each other by unicast
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 lan lan 1500

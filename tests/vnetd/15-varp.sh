@@ -3,6 +3,7 @@
 #
 # Finding hosts: frames are held while hosts are asked, what nobody has is remembered, probes are answered and told of, limits
 # hold, and what moves to and fro is damped.
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 two_customers

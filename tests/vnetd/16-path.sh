@@ -4,6 +4,7 @@
 # A path that is narrower than the underlay's device: who sends what does not fit is told by ICMP. Congestion marks, TTL, DSCP.
 #
 #   a1 ─ h1 ─ lan ─ router ─ (MTU 1300) other ─ h2 ─ a2
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 lan lan 1500

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #
 # The end of the daemon leaves no device, a restart brings back what was configured, whether it ended well or not.
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 two_customers

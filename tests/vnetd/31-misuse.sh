@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #
 # The control socket: rights, refusals, messages that no good client sends, clients that do not read. See misuse.py.
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 two_customers
@@ -17,7 +18,8 @@ equal "who is not root may look" "$rc" 0
 for command in 'net-new {"id":"9"}' 'net-del {"id":"5"}' 'host-set {"ttl":3}' 'peer-new {"addr":"192.0.2.9"}' 'varp-flush {"net":"5"}' 'probe {"net":"5"}'; do
 	rc=0
 	said=$(setpriv --reuid 65534 --regid 65534 --clear-groups "$CLIENT" "$WORK/h1/control" "${command%% *}" "${command#* }" 2>&1) || rc=$?
-	[ "$rc" = 2 ] && grep -q EPERM <<<"$said" || fail "who is not root may not ${command%% *}: $said"
+	[ "$rc" = 2 ] || fail "who is not root may not ${command%% *}: exit status $rc"
+	grep -q EPERM <<<"$said" || fail "who is not root may not ${command%% *}: $said"
 	ok "who is not root may not ${command%% *}"
 done
 

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 #
 # vn configures the daemon as it does the module: it finds the socket by the name of the namespace.
+# shellcheck source=tests/vnetd/lib.sh
 . "$(dirname "$0")/lib.sh"
 
 VN=$(dirname "$VNETD")/vn

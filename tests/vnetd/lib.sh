@@ -8,7 +8,7 @@
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 VNETD=${VNETD:-/src/build/bin/vnetd}
 CLIENT=$HERE/client.py
-FRAMES=$HERE/../uml/frames.py
+export FRAMES=$HERE/../uml/frames.py
 UNDERLAY=${UNDERLAY:-4}
 WORK=$(mktemp -d)
 # With this prefix, so that nothing of anybody else is touched.

@@ -730,8 +730,11 @@ impl Host {
                 self.forget(&id);
             }
         }
-        if self.joined() == Some(index) {
-            // The kernel has left the group by itself.
+        if let Some((group, _)) = self.joined.filter(|(_, device)| *device == index) {
+            // The kernel has left the group by itself, but the socket may remember it.
+            if let Some(sockets) = &self.sockets {
+                sockets.leave(group, index);
+            }
             self.joined = None;
             self.publish();
             self.tell_host();
