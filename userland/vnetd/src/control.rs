@@ -211,7 +211,7 @@ impl Control {
         let members: Vec<u64> = self
             .clients
             .iter()
-            .filter(|(_, client)| client.groups & 1 << notice.group != 0)
+            .filter(|(_, client)| client.groups & (1 << notice.group) != 0)
             .map(|(token, _)| *token)
             .collect();
         for token in members {

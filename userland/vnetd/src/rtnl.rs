@@ -171,7 +171,7 @@ impl Watcher {
     pub(crate) fn open() -> nix::Result<Self> {
         let groups = GROUPS
             .iter()
-            .fold(0, |groups, group| groups | 1 << (group - 1));
+            .fold(0, |groups, group| groups | (1 << (group - 1)));
         Ok(Self {
             fd: open(SockProtocol::NetlinkRoute, groups, SockFlag::SOCK_NONBLOCK)?,
             buffer: vec![0; 64 * 1024],

@@ -149,7 +149,7 @@ mod tests {
         let lines = APPLY_HELP
             .lines()
             .filter(|line| line.is_empty() || line.starts_with("  "));
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let text = lines.collect::<Vec<_>>().join("\n");
         let config = Config::parse(&text).expect("a file");
         assert_eq!((config.host.peers.len(), config.nets.len()), (2, 2));
     }
