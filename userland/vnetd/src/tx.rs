@@ -3,7 +3,7 @@
 //! Transmit: from a vnet's device to other hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
 use nix::errno::Errno;
 use vnet_core::Mac;
@@ -308,7 +308,7 @@ impl Worker {
                 let sent = match self.send(underlay, &envelope, flow, strict, &[piece], None) {
                     Err(Errno::EMSGSIZE) if strict => {
                         if !told {
-                            told = self.turn_back(underlay, net, frame, to);
+                            told = self.turn_back(underlay, net, frame, to, flow);
                         }
                         if told {
                             Err(Errno::EMSGSIZE)
@@ -371,6 +371,19 @@ impl Worker {
         Ok(())
     }
 
+    /// The socket for a flow; for what is not data, and without others, the one that has the port.
+    fn socket<'a>(
+        &self,
+        underlay: &'a Underlay,
+        family: Family,
+        flow: Option<u32>,
+    ) -> Option<BorrowedFd<'a>> {
+        let other = flow
+            .zip(underlay.flows.as_ref())
+            .and_then(|(flow, flows)| flows.of(family, self.index, flow));
+        other.or_else(|| underlay.sockets.of(family, self.index))
+    }
+
     /// Sends a datagram. `strict`: it must not be fragmented.
     pub(crate) fn send(
         &mut self,
@@ -382,11 +395,8 @@ impl Worker {
         segment: Option<u16>,
     ) -> nix::Result<()> {
         let family = Family::of(envelope.to);
-        let own = underlay.sockets.of(family, self.index);
-        let other = flow
-            .zip(underlay.flows.as_ref())
-            .and_then(|(flow, flows)| flows.of(family, self.index, flow));
-        let fd = other.or(own).ok_or(Errno::EAFNOSUPPORT)?;
+        let socket = self.socket(underlay, family, flow);
+        let fd = socket.ok_or(Errno::EAFNOSUPPORT)?;
         let length: usize = pieces.iter().map(|piece| piece.len()).sum();
         let key = fd.as_raw_fd();
         if (length > SMALL || strict || segment.is_some()) && self.strict.get(&key) != Some(&strict)
@@ -398,10 +408,17 @@ impl Worker {
     }
 
     /// Tells who sent a frame how large it may be. False if there is no way to tell.
-    fn turn_back(&mut self, underlay: &Underlay, net: &Net, frame: &[u8], to: IpAddr) -> bool {
+    fn turn_back(
+        &mut self,
+        underlay: &Underlay,
+        net: &Net,
+        frame: &[u8],
+        to: IpAddr,
+        flow: Option<u32>,
+    ) -> bool {
         let family = Family::of(to);
         let mut mtu = None;
-        if let Some(fd) = underlay.sockets.of(family, self.index) {
+        if let Some(fd) = self.socket(underlay, family, flow) {
             while let Some(error) = sys::take_error(fd) {
                 if error.errno == Errno::EMSGSIZE && error.to == Some(to) {
                     mtu = Some(error.mtu);
