@@ -31,7 +31,7 @@ for i in 1 2; do
 		listed = ["192.0.2.$((3 - i))"]
 
 		[net.static]
-		"02:00:00:00:00:77" = "192.0.2.3"
+		"02:00:00:00:00:77" = "192.0.2.9"
 	END
 	apply "h$i" "/tmp/h$i.toml" >"/tmp/made$i"
 	vm "a$i" "h$i" 0005 "10.0.0.$i" "02:00:00:00:00:0$i"
@@ -44,7 +44,7 @@ equal "nor with --prune" "$(apply h1 --prune /tmp/h1.toml)" ""
 "$VN" -n h1 export >/tmp/exported
 equal "nor is what was exported" "$("$VN" -n h1 export | apply h1 --prune -)" ""
 for line in 'device = "eth0"' 'ttl = 9' 'peers = \["192.0.2.2"\]' 'id = "0005"' 'bridge = "vnbr0005"' 'mtu = 1400' \
-	'ageing = 60000' 'unknown = "drop"' 'listed = \["192.0.2.2"\]' '"02:00:00:00:00:77" = "192.0.2.3"'; do
+	'ageing = 60000' 'unknown = "drop"' 'listed = \["192.0.2.2"\]' '"02:00:00:00:00:77" = "192.0.2.9"'; do
 	holds "exported: $line" grep -qx "$line" /tmp/exported
 done
 never "what is the default is not" grep -q 'max-macs\|probes\|ifname' /tmp/exported
@@ -84,7 +84,7 @@ cat /tmp/before - >/tmp/bad <<-END
 	ifname = "taken"
 END
 sed -i 's/^port.*/port = 11798/' /tmp/bad
-refused "a device's name that is taken" 'vnet 0007' -n h1 apply /tmp/bad
+refused "a device's name that is taken" 'nothing was changed: cannot create vnet 0007' -n h1 apply /tmp/bad
 equal "nothing was changed" "$("$VN" -n h1 export)" "$(cat /tmp/before)"
 holds "no bridge is left" absent h1 vnbr0006
 reaches a1 10.0.0.2

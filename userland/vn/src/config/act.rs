@@ -193,6 +193,10 @@ pub(crate) fn all_or_nothing(store: &mut dyn Store, acts: &[Act]) -> anyhow::Res
                         errors.push(error.context("while undoing"));
                     }
                 }
+                if errors.len() == 1 {
+                    let clean = |error: anyhow::Error| error.context("nothing was changed");
+                    return failure::all(errors).map_err(clean);
+                }
                 return failure::all(errors);
             }
         }

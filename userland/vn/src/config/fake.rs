@@ -499,7 +499,10 @@ fn whatever_fails_all_is_as_it_was() {
             let mut fake = before.clone();
             fake.fail = Some(fail);
             let error = fake.apply(to, FORCE).expect_err("a failure");
-            assert!(error.starts_with("vn: cannot "), "{error}");
+            assert!(
+                error.starts_with("vn: nothing was changed: cannot "),
+                "{error}"
+            );
             assert!(!error.contains("while undoing"), "{error}");
             assert_eq!(
                 fake.state(),
