@@ -125,6 +125,20 @@ ip -n lan link set h2 master lan
 ip -n h1 neigh del 192.0.2.2 dev eth0
 sound "sound again" h1
 
+# What is not vnet, and what was damaged on its way.
+echo garbage | on h2 socat -u - UDP4-SENDTO:192.0.2.1:1798
+wait_for 5 "garbage is counted" host_counts h1 rx-bad-message 1
+finds "and told of" note 'rx-bad-message: 1 packets were no messages of vnet' h1
+on h2 python3 - <<-'END'
+	import socket, struct
+	raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP)
+	raw.sendto(struct.pack("!HHHH", 1798, 1798, 12, 0xdead) + b"vnet", ("192.0.2.1", 0))
+END
+wrong() { on h1 sh -c "awk '/^Udp:/ { n = \$8 } END { exit n == 0 }' /proc/net/snmp"; }
+wait_for 5 "a wrong checksum is counted" wrong
+finds "and told of" note '1 UDP packets came with a wrong checksum' h1
+holds "with what to switch off" grep -q 'next: .*ethtool -K' /tmp/check
+
 # The bridge and the vnet's device.
 ip -n h1 link set vnif0005 down
 finds "the device is down" fault 'vnif0005 of vnet 0005 is down' h1
@@ -138,6 +152,10 @@ ip -n h1 link set vnbr0005 type bridge stp_state 0
 ip -n h1 link set vnif0005 nomaster
 finds "no bridge" note 'vnif0005 of vnet 0005 is not a port of a bridge' h1
 ip -n h1 link set vnif0005 master vnbr0005
+"$VN" -n h1 net create 0006
+ip -n h1 link set vnif0006 master vnbr0005
+finds "two vnets on one bridge" fault 'bridge vnbr0005 joins vnet 0005 with another, that of vnif0006' h1
+"$VN" -n h1 net delete 0006
 ip -n h1 link set v-a1 nomaster
 finds "no guest" note 'no guest is attached to bridge vnbr0005' h1
 ip -n h1 link set v-a1 master vnbr0005
@@ -161,6 +179,9 @@ ip -n a2 link set eth0 address $A2
 ip -n h1 link set eth0 down
 finds "the underlay is down" fault 'the underlay device eth0 is down' h1
 ip -n h1 link set eth0 up
+ip -n lan link set h1 down
+finds "it has no carrier" fault 'the underlay device eth0 has no carrier' h1
+ip -n lan link set h1 up
 ip -n h1 addr flush dev eth0
 ip -n h1 route replace 224.0.0.0/4 dev eth0
 finds "it has no address" fault 'the underlay device eth0 has no address' h1
