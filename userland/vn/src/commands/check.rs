@@ -150,7 +150,7 @@ fn absent(error: &Error) -> Option<Finding> {
             "module vnet is not loaded".to_owned(),
             "load it with: vn host load",
         ),
-        Error::Nobody { .. } | Error::Closed => (
+        Error::Nobody { .. } => (
             "there is neither the module nor vnetd, so there are no vnets".to_owned(),
             "load the module with: vn host load; or start vnetd",
         ),
@@ -158,7 +158,9 @@ fn absent(error: &Error) -> Option<Finding> {
             "both the module and vnetd are there, and get in each other's way".to_owned(),
             "unload the module with: vn host unload; or stop vnetd",
         ),
-        Error::Daemon { .. } | Error::Silent(_) => (error.to_string(), "is vnetd running?"),
+        Error::Daemon { .. } | Error::Silent(_) | Error::Closed => {
+            (error.to_string(), "is vnetd running?")
+        }
         _ => return None,
     };
     Some(check::of_access(text, next))

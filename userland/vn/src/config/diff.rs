@@ -113,7 +113,9 @@ fn host(wanted: &Config, state: &State, plan: &mut Plan) -> Result<(), Refused> 
             }
         };
         if index != host.device {
-            changed("device", state.underlay(), name.clone());
+            let gone = || format!("index {}, which is gone", host.device);
+            let old = state.underlay().unwrap_or_else(gone);
+            changed("device", old, name.clone());
             (set.device, was.device) = (Some(index), Some(host.device));
         }
     }

@@ -177,14 +177,14 @@ impl State {
         self.links.iter().find(|link| link.name == name)
     }
 
-    /// Name of the underlay device, or none.
-    pub(crate) fn underlay(&self) -> String {
+    /// Name of the underlay device, or the word for none; nothing if it is gone.
+    pub(crate) fn underlay(&self) -> Option<String> {
         let index = self.host.device;
         if index == 0 {
-            return NONE.to_owned();
+            return Some(NONE.to_owned());
         }
         let link = self.links.iter().find(|link| link.index == index);
-        link.map_or_else(|| NONE.to_owned(), |link| link.name.clone())
+        link.map(|link| link.name.clone())
     }
 
     /// The value of a setting, if whoever carries the vnet knows it.
@@ -199,7 +199,7 @@ impl State {
             host: HostSection {
                 port: Some(Port(self.host.port)),
                 group: Some(self.host.group.unwrap_or_else(unspecified)),
-                device: Some(self.underlay()),
+                device: self.underlay(),
                 ttl: Some(self.host.ttl),
                 flood: self.host.flood,
                 dscp: self.host.dscp,
