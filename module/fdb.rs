@@ -524,10 +524,13 @@ impl Fdb {
         self.remove_one(mac, |entry, guard| entry.remote(guard).is_some())
     }
 
-    /// A host has said that it does not have a MAC address: removes what was learned of it, if it was behind that host.
+    /// A host has said that it does not have a MAC address: removes what was learned of it, if it was behind that host. One
+    /// that is damped stays: its moves would be forgotten with it.
     pub(crate) fn withdrawn(&self, mac: Mac, host: IpAddr) -> bool {
         self.remove_one(mac, |entry, guard| {
-            !entry.is_static() && entry.remote(guard).map(Remote::address) == Some(host)
+            !entry.is_static()
+                && entry.remote(guard).map(Remote::address) == Some(host)
+                && entry.moves().damped(sys::now()) == 0
         })
     }
 

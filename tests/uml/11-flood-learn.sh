@@ -39,6 +39,6 @@ for h in h1 h2; do
 done
 equal "flush says how many" "$("$VN" -n h1 -j varp flush 0005 >/dev/null; "$VN" -n h1 -j varp list 0005 | jq length)" 0
 reaches a1 10.0.0.2
-holds "the socket is open" test "$(on h4 ss -Huln 'sport = 1798' | wc -l)" = 1
+holds "a socket is open for each family" test "$(on h4 ss -Huln 'sport = 1798' | wc -l)" = 2
 "$VN" -n h4 net delete 0005
 equal "the socket closes with the last vnet" "$(on h4 ss -Huln 'sport = 1798' | wc -l)" 0

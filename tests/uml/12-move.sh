@@ -23,7 +23,6 @@ move_to() {
 }
 move_to h3
 wait_for 5 "behind h3 now" is_behind h1 0005 $M 192.0.2.3
-holds "the move is counted" counts h1 0005 moves 1
 reaches a1 10.0.0.9
 
 move_to h1

@@ -290,6 +290,22 @@ impl Table {
         }
     }
 
+    /// A host has said that it does not have an address: removes what was learned of it, if it was behind that host. One
+    /// that is damped stays: its moves would be forgotten with it.
+    pub(crate) fn withdrawn(&self, mac: Mac, host: IpAddr, now: Instant) -> bool {
+        let mut shard = Self::write(self.shard(mac));
+        match shard.get(&mac) {
+            Some(entry)
+                if entry.host == Some(host) && !entry.is_static && entry.moves.damped(now) == 0 =>
+            {
+                self.count(entry.host, false, false);
+                shard.remove(&mac);
+                true
+            }
+            _ => false,
+        }
+    }
+
     /// Removes all entries that are so; called with MAC, host, whether it is static, and milliseconds since it was heard.
     pub(crate) fn retain_not(
         &self,

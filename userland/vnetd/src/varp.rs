@@ -235,10 +235,8 @@ impl Worker {
             }
             Judged::Present(host) => self.tell_answer(net, NO_MAC, origin.source, host),
             Judged::Withdrawn(mac) => {
-                let behind_it = |host: Option<IpAddr>, is_static: bool| {
-                    host == Some(origin.source) && !is_static
-                };
-                vnet.table.remove_if(mac, behind_it);
+                vnet.table
+                    .withdrawn(mac, origin.source, self.shared.clock.now());
             }
             Judged::Refused => vnet.count(NetCounter::RxVarpRefused),
         }
