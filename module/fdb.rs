@@ -534,9 +534,11 @@ impl Fdb {
         })
     }
 
-    /// Removes a MAC address that was learned here. False if it was not.
+    /// Removes a MAC address that was learned here. False if it was not, or if it is damped: its moves would be forgotten.
     pub(crate) fn gone(&self, mac: Mac) -> bool {
-        self.remove_one(mac, |entry, guard| entry.remote(guard).is_none())
+        self.remove_one(mac, |entry, guard| {
+            entry.remote(guard).is_none() && entry.moves().damped(sys::now()) == 0
+        })
     }
 
     fn remove_one(&self, mac: Mac, wanted: impl FnOnce(&Entry, &Guard) -> bool) -> bool {

@@ -4,6 +4,7 @@
  * Rust has none that are text.
  */
 #include <linux/etherdevice.h>
+#include <linux/if_bridge.h>
 #include <linux/igmp.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
@@ -353,6 +354,8 @@ struct sk_buff *vnet_skb_next(struct sk_buff *skb)
 
 int vnet_skb_checksum_help(struct sk_buff *skb)
 {
+	if (skb_is_gso(skb))
+		return -EINVAL;
 	return skb->ip_summed == CHECKSUM_PARTIAL ? skb_checksum_help(skb) : 0;
 }
 
@@ -490,8 +493,19 @@ bool vnet_switchdev_info(unsigned long event, void *ptr, struct vnet_bridge_mac 
 	if (!mac->bridge || info->is_local)
 		return false;
 	mac->gone = event == SWITCHDEV_FDB_DEL_TO_DEVICE;
+	mac->vid = info->vid;
 	ether_addr_copy(mac->addr, info->addr);
 	return true;
+}
+
+/* Whether a device is a port of a bridge itself, and in a VLAN of it; 0 is the bridge that knows no VLANs. Under RCU. */
+bool vnet_is_port_of(struct net_device *dev, const struct net_device *bridge, u16 vid)
+{
+	struct bridge_vlan_info info;
+
+	if (netdev_master_upper_dev_get_rcu(dev) != bridge)
+		return false;
+	return !vid || !br_vlan_get_info_rcu(dev, vid, &info);
 }
 
 struct vnet_lower_walk {

@@ -42,6 +42,7 @@ struct vnet_id_node {
 struct vnet_bridge_mac {
 	u8 addr[6];
 	bool gone;
+	u16 vid;
 	struct net_device *port;
 	struct net_device *bridge;
 };
@@ -113,6 +114,7 @@ int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned
 int vnet_switchdev_register(struct notifier_block *nb);
 void vnet_switchdev_unregister(struct notifier_block *nb);
 bool vnet_switchdev_info(unsigned long event, void *info, struct vnet_bridge_mac *mac);
+bool vnet_is_port_of(struct net_device *dev, const struct net_device *bridge, u16 vid);
 int vnet_for_each_lower(struct net_device *dev, int (*fn)(struct net_device *dev, void *data), void *data);
 bool vnet_is_bridge_port(const struct net_device *dev);
 void vnet_dstats_rx_add(struct net_device *dev, unsigned int len);

@@ -84,6 +84,10 @@ impl Namespace {
         if outer.source.is_multicast() || outer.source.is_unspecified() {
             return Err(HostCounter::RxBadOuter);
         }
+        // IPv4 drops what comes from outside with an address of our own; IPv6 does not.
+        if outer.source.is_ipv6() && route::is_local(self.net(), outer.source) {
+            return Err(HostCounter::RxBadOuter);
+        }
         if outer.destination.is_multicast() && !self.is_our_group(outer.destination, guard) {
             return Err(HostCounter::RxOtherGroup);
         }

@@ -33,7 +33,7 @@ use crate::tx::Sender;
 /// Most addresses that are announced again.
 const APPEARANCES: usize = 64;
 /// Most messages, and most events, that wait for the work.
-const WAITING: usize = 64;
+const WAITING: usize = 256;
 /// Things that one run of the work does before it lets others run.
 const BATCH: usize = 256;
 
@@ -140,6 +140,9 @@ impl State {
 
     /// When something is due next.
     fn next_due(&self) -> Option<Instant> {
+        if !self.outbox.is_empty() || !self.events.is_empty() {
+            return Some(Instant::default());
+        }
         let resolver = self.resolver.as_ref().and_then(Resolver::next_due);
         let announcer = self.announcer.as_ref().and_then(Announcer::next_due);
         match (resolver, announcer) {
@@ -218,9 +221,8 @@ impl Varp {
         let count = resolver.pending().len() as u32;
         self.inner().unresolved.store(count, Relaxed);
         if submitted.ask {
-            let due = state.next_due();
-            drop(state);
-            self.schedule(due, now);
+            // With the lock held, so that nobody puts off what another has made due.
+            self.schedule(state.next_due(), now);
         }
         Unknown::Submitted(submitted)
     }
@@ -405,6 +407,8 @@ impl Varp {
                 return;
             }
             drop(state);
+            // Counters are of the CPU.
+            let _softirqs = SoftirqsOff::new();
             vnet.count(NetCounter::HoldDropped);
             inner.device.count_tx_dropped();
         }
@@ -412,6 +416,22 @@ impl Varp {
 }
 
 impl Work {
+    /// Announces what is here, and withdraws what is not: it may have changed since that was decided.
+    fn tell_if_so(
+        &self,
+        vnet: &Vnet,
+        sender: &Sender<'_>,
+        opcode: VarpOpcode,
+        mac: Mac,
+        guard: &Guard,
+    ) {
+        let entry = vnet.fdb().get(mac, guard);
+        let is_here = entry.is_some_and(|entry| entry.remote(guard).is_none());
+        if is_here == (opcode == VarpOpcode::Announce) {
+            sender.tell_all(opcode, mac);
+        }
+    }
+
     /// Sends what is due, as much as a batch. True if there may be more.
     fn send_due(&self, vnet: &Vnet, settings: &Settings, now: Instant) -> bool {
         let _softirqs = SoftirqsOff::new();
@@ -422,9 +442,12 @@ impl Work {
         let sender = Sender::for_message(vnet, &self.device, underlay);
         for _ in 0..BATCH {
             let mut state = self.state.lock();
-            if let Some((opcode, mac)) = state.outbox.pop() {
+            if !state.outbox.is_empty() {
+                let next = state.outbox.remove(0).ok();
                 drop(state);
-                sender.tell_all(opcode, mac);
+                if let Some((opcode, mac)) = next {
+                    self.tell_if_so(vnet, &sender, opcode, mac, &guard);
+                }
                 continue;
             }
             if let Some(due) = state.resolver.as_mut().and_then(|r| r.poll(now, settings)) {
@@ -451,7 +474,7 @@ impl Work {
             let announced = state.announcer.as_mut().and_then(|a| a.poll(now, settings));
             drop(state);
             match announced {
-                Some(mac) => sender.tell_all(VarpOpcode::Announce, mac),
+                Some(mac) => self.tell_if_so(vnet, &sender, VarpOpcode::Announce, mac, &guard),
                 None => return false,
             }
         }

@@ -38,6 +38,8 @@ struct Learned<'a> {
     mac: Mac,
     gone: bool,
     port: *mut bindings::net_device,
+    bridge: *mut bindings::net_device,
+    vid: u16,
     guard: &'a Guard,
 }
 
@@ -74,6 +76,8 @@ impl<T: BridgePort> ListenerStatic<T> {
                 mac: Mac::from_bytes(raw.addr),
                 gone: raw.gone,
                 port: raw.port,
+                bridge: raw.bridge,
+                vid: raw.vid,
                 guard: &guard,
             };
             // SAFETY: The bridge lives as long as RCU is held; the callback knows what it is given.
@@ -94,7 +98,12 @@ impl<T: BridgePort> ListenerStatic<T> {
     ) -> ffi::c_int {
         // SAFETY: What `notify` passes.
         let learned = unsafe { &*learned.cast::<Learned<'_>>() };
-        if dev == learned.port {
+        // What is below a port of the bridge is not a port of it. An address in a VLAN that our port is not in is not
+        // one of ours.
+        // SAFETY: Both live as long as RCU is held.
+        let is_other_port = dev != learned.port
+            && unsafe { bindings::vnet_is_port_of(dev, learned.bridge, learned.vid) };
+        if !is_other_port {
             return 0;
         }
         // SAFETY: The device lives as long as RCU is held.

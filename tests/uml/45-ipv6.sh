@@ -24,8 +24,8 @@ vm a3 h3 0005 10.0.0.3 02:00:00:00:00:03
 reaches a1 10.0.0.2
 reaches a1 10.0.0.3
 equal "behind an IPv6 address" "$(behind h1 0005 02:00:00:00:00:02)" 2001:db8::2
-holds "a packet of full size" on a1 ping -q -n -c 3 -W 5 -M do -s 1388 10.0.0.2
-never "nothing larger" on a1 ping -q -n -c 1 -W 1 -M do -s 1389 10.0.0.2
+holds "a packet of full size" on a1 ping -q -n -c 3 -W 5 -M 'do' -s 1388 10.0.0.2
+never "nothing larger" on a1 ping -q -n -c 1 -W 1 -M 'do' -s 1389 10.0.0.2
 
 # VARP of family 10.
 ip -n a1 neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
@@ -42,7 +42,7 @@ for i in 1 2; do
 	ip -n "h$i" link set "v-a$i" mtu 3000
 	ip -n "a$i" link set eth0 mtu 3000
 done
-holds "a packet in fragments" on a1 ping -q -n -c 3 -W 5 -M do -s 2900 10.0.0.2
+holds "a packet in fragments" on a1 ping -q -n -c 3 -W 5 -M 'do' -s 2900 10.0.0.2
 
 # Peers of either family, straight to each: h3 is reached by IPv4 only.
 for i in 1 2 3; do "$VN" -n "h$i" host set --group none --flood peers; done

@@ -57,7 +57,7 @@ every_pair() {
 		for j in 1 2 3; do
 			[ $i != $j ] || continue
 			reaches "a$i" "10.0.0.$j"
-			holds "a$i and a$j: full packets" on "a$i" ping -q -n -c 3 -i 0.05 -W 5 -M do -s $(($1 - 28)) "10.0.0.$j"
+			holds "a$i and a$j: full packets" on "a$i" ping -q -n -c 3 -i 0.05 -W 5 -M 'do' -s $(($1 - 28)) "10.0.0.$j"
 		done
 	done
 }

@@ -197,7 +197,7 @@ mod tests {
         frame.extend([
             0x86,
             0xdd,
-            0x60 | class >> 4,
+            0x60 | (class >> 4),
             class << 4,
             0,
             0,
