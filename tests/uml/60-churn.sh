@@ -11,10 +11,12 @@ DURATION=${VNET_CHURN:-10}
 two_customers
 ns elsewhere
 before=$("$VN" -n h1 -j net list | jq -c '[.[] | [.id, .ifname, .mtu, .ageing]]')
+end=$((SECONDS + DURATION))
 
 # v ARGUMENTS...: vn, which may be refused (2) as often as it likes; anything else, also that it does not end, is written down.
 v() {
 	local rc=0
+	[ "$SECONDS" -lt "$end" ] || return 0
 	timeout $((30 * SLOW)) "$VN" "$@" >/dev/null 2>/tmp/churn.said.$BASHPID || rc=$?
 	case $rc in
 	0 | 2) ;;
@@ -22,8 +24,11 @@ v() {
 	esac
 	return 0
 }
-# i ARGUMENTS...: the same for ip.
-i() { timeout $((30 * SLOW)) ip "$@" >/dev/null 2>&1 || [ $? -lt 124 ] || echo "ip $* did not end" >>/tmp/churn.wrong; }
+# i ARGUMENTS...: the same for ip. When the time is up neither does anything: a round can be long.
+i() {
+	[ "$SECONDS" -lt "$end" ] || return 0
+	timeout $((30 * SLOW)) ip "$@" >/dev/null 2>&1 || [ $? -lt 124 ] || echo "ip $* did not end" >>/tmp/churn.wrong
+}
 
 come_and_go() {
 	local id=010$((n % 8)) host=h$((n % 2 + 1))
@@ -95,6 +100,7 @@ devices() {
 rubbish() {
 	local id=00000000000000000000000000000005 some hex
 	some=$(printf '%04x' $((n % 65536)))
+	[ "$SECONDS" -lt "$end" ] || return 0
 	for hex in 0002000000 "000200000040$id" "000200000040${id}ffffffffffff0600${some}000188b500000000" "00010001$id$some" "0003$some" "$some"; do
 		on lan timeout $((30 * SLOW)) ./frames.py udp h1 192.0.2.2 192.0.2.1 "$hex" || true
 	done
@@ -130,6 +136,12 @@ for t in $tasks; do
 done
 equal "nothing hung or died" "$(cat /tmp/churn.wrong)" ""
 
+# What was interrupted.
+end=$((SECONDS + 1000000))
+for h in h1 h2; do
+	for id in $("$VN" -n $h -j net list | jq -r '.[].id | select(. != "0005")'); do "$VN" -n $h net delete "$id"; done
+done
+i netns delete short
 v -n h1 host set --ttl 64
 v -n h2 host set --group $GROUP --port 1798
 v -n h2 net set 0005 --ageing 300000 --max-macs 65536
