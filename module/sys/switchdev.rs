@@ -101,9 +101,8 @@ impl<T: BridgePort> ListenerStatic<T> {
         // What is below a port of the bridge is not a port of it. An address in a VLAN that our port is not in is not
         // one of ours.
         // SAFETY: Both live as long as RCU is held.
-        let is_other_port = dev != learned.port
-            && unsafe { bindings::vnet_is_port_of(dev, learned.bridge, learned.vid) };
-        if !is_other_port {
+        let is_port = unsafe { bindings::vnet_is_port_of(dev, learned.bridge, learned.vid) };
+        if dev == learned.port || !is_port {
             return 0;
         }
         // SAFETY: The device lives as long as RCU is held.
