@@ -15,7 +15,7 @@ use vnet_core::abi::{self, NetCounter};
 use vnet_core::wire::DATA_HEADER_LEN;
 use vnet_core::{Mac, Setting, Settings, VnetId};
 
-use crate::fdb::{Fdb, Heard};
+use crate::fdb::{Entry, Fdb, Heard};
 use crate::hosts::{FloodLimits, Listed};
 use crate::namespace::Namespace;
 use crate::netlink;
@@ -27,6 +27,7 @@ use crate::sys::rcu::{self, Guard};
 use crate::sys::rtnl::{Rtnl, RtnlCell};
 use crate::sys::skb::SkBuff;
 use crate::sys::switchdev::{BridgePort, ListenerStatic};
+use crate::sys::table::{ByMac, Walk};
 use crate::sys::{Refusal, Result};
 use crate::tx;
 use crate::varp::{Event, Varp};
@@ -227,13 +228,17 @@ impl Vnet {
         match (heard, from) {
             (Heard::New | Heard::Moved, None) => {
                 self.varp.appeared(self, mac);
-                self.varp.resolved(self, mac, guard);
+                self.varp.abandon(self, mac);
             }
             (Heard::New | Heard::Moved, Some(_)) => {
                 if heard == Heard::Moved {
                     self.varp.moved_away(mac);
                 }
                 self.varp.resolved(self, mac, guard);
+            }
+            // It is not in the table, but it has answered.
+            (Heard::Full | Heard::RemoteFull, Some(_)) => {
+                self.varp.heard_of(self, mac, guard);
             }
             (Heard::Damp, other) => self.varp.tell(Event::Damped { mac, other }),
             _ => {}
@@ -243,25 +248,38 @@ impl Vnet {
     /// Takes new settings over. Sleeps.
     pub(crate) fn configure(&self, new: &Settings, _rtnl: &mut Rtnl) -> Result {
         let old = self.settings.now();
-        self.settings.set(new);
         let changed = |setting| old.get(setting) != new.get(setting);
+        // What can fail comes before what is changed.
+        let listed_now = changed(Setting::Remotes) && new.listed_only();
+        let walk = listed_now.then(|| self.fdb.walk()).transpose()?;
+        self.settings.set(new);
         if changed(Setting::Ageing) {
             self.fdb.settings_changed();
         }
         if changed(Setting::HoldNet) || changed(Setting::MaxUnresolved) {
             self.varp.resize(self);
         }
-        if changed(Setting::Remotes) && new.listed_only() {
-            self.forget_unlisted()?;
+        if let Some(walk) = walk {
+            self.forget_unlisted(walk);
         }
         Ok(())
     }
 
-    /// Forgets what was learned from hosts that are not listed. Sleeps.
-    pub(crate) fn forget_unlisted(&self) -> Result {
+    /// Forgets what was learned from hosts that are not listed, on a walk that has just begun. Sleeps.
+    fn forget_unlisted(&self, walk: Walk<ByMac, Entry>) {
         self.fdb
-            .forget_hosts(|host| !self.listed.contains(host, &rcu::read_lock()))?;
-        Ok(())
+            .forget_hosts(walk, |host| !self.listed.contains(host, &rcu::read_lock()));
+    }
+
+    /// Takes a host off the list, and forgets what was learned from it if the list counts. False if it was not on it. Sleeps.
+    pub(crate) fn unlist(&self, host: IpAddr, rtnl: &mut Rtnl) -> Result<bool> {
+        let counts = self.settings.now().listed_only();
+        let walk = counts.then(|| self.fdb.walk()).transpose()?;
+        let was_listed = self.listed.remove(host, rtnl)?;
+        if let Some(walk) = walk.filter(|_| was_listed) {
+            self.forget_unlisted(walk);
+        }
+        Ok(was_listed)
     }
 
     /// Counts something.

@@ -9,7 +9,7 @@
 //! table does so under its lock (inside RTNL, outside that of [`Remotes`]), in process context and softirq. An entry is
 //! never edited but for the time it was last seen, and its remote, which is replaced whole.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, Ipv4Addr};
 use core::ops::ControlFlow;
 
 use kernel::prelude::*;
@@ -268,7 +268,15 @@ impl Entries {
 
     /// Removes all entries for which this holds, and tells how many. Sleeps.
     fn remove_if(&self, wanted: impl Fn(&Entry, &Guard) -> bool) -> Result<u32> {
-        let mut walk = self.table.walk(GFP_KERNEL)?;
+        Ok(self.remove_on(self.table.walk(GFP_KERNEL)?, wanted))
+    }
+
+    /// Removes all entries of a walk for which this holds, and tells how many. Sleeps.
+    fn remove_on(
+        &self,
+        mut walk: Walk<ByMac, Entry>,
+        wanted: impl Fn(&Entry, &Guard) -> bool,
+    ) -> u32 {
         let mut removed = 0_u32;
         loop {
             let mut budget = SWEEP_BATCH;
@@ -286,7 +294,7 @@ impl Entries {
                 ControlFlow::Continue(())
             });
             if walked.done {
-                return Ok(removed);
+                return removed;
             }
             sys::work::yield_cpu();
         }
@@ -565,14 +573,15 @@ impl Fdb {
 
     /// How many MAC addresses are behind each host that comes after one, in order: as many as there is room for.
     pub(crate) fn hosts(&self, after: Option<IpAddr>, into: &mut KVec<(IpAddr, u32)>) {
-        let hosts = self.entries().lock.lock();
-        for (host, count) in &hosts.0 {
-            if after.is_some_and(|after| *host <= after) {
-                continue;
-            }
-            if into.push_within_capacity((*host, *count)).is_err() {
+        let mut hosts = self.entries().lock.lock();
+        let first = Ipv4Addr::UNSPECIFIED.into();
+        let mut cursor = hosts.0.cursor_lower_bound_mut(&after.unwrap_or(first));
+        while let Some(at) = cursor {
+            let (host, count) = at.current();
+            if after != Some(*host) && into.push_within_capacity((*host, *count)).is_err() {
                 return;
             }
+            cursor = at.move_next();
         }
     }
 
@@ -581,12 +590,12 @@ impl Fdb {
         self.entries().lock.lock().count(host)
     }
 
-    /// Removes what was learned from hosts for which this holds. Sleeps.
-    pub(crate) fn forget_hosts(&self, unwanted: impl Fn(IpAddr) -> bool) -> Result<u32> {
-        self.entries().remove_if(|entry, guard| {
+    /// Removes what was learned from hosts for which this holds, on a walk that has just begun. Sleeps.
+    pub(crate) fn forget_hosts(&self, walk: Walk<ByMac, Entry>, unwanted: impl Fn(IpAddr) -> bool) {
+        self.entries().remove_on(walk, |entry, guard| {
             let host = entry.remote(guard).map(Remote::address);
             !entry.is_static() && host.is_some_and(&unwanted)
-        })
+        });
     }
 
     /// Removes all remote entries that were learned, and tells how many. Sleeps.

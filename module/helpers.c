@@ -322,12 +322,26 @@ struct sk_buff *vnet_skb_clone(struct sk_buff *skb)
 	return skb_clone(skb, GFP_ATOMIC);
 }
 
-/* Makes a packet one that can wait: it must not keep what it came from, nor refer to what lives only until then. */
-void vnet_skb_keep(struct sk_buff *skb)
+/*
+ * Makes a packet one that can wait: it must not keep what it came from, which may be a guest's memory, nor refer to what
+ * lives only until then. False without memory.
+ */
+bool vnet_skb_keep(struct sk_buff *skb)
 {
+	if (skb_orphan_frags(skb, GFP_ATOMIC))
+		return false;
 	skb_orphan(skb);
 	nf_reset_ct(skb);
 	skb_dst_force(skb);
+	return true;
+}
+
+/* Whether a packet that came in through a socket of IPv4 was sent to a broadcast address. */
+bool vnet_skb_is_broadcast4(const struct sk_buff *skb)
+{
+	const struct rtable *rt = skb_rtable(skb);
+
+	return rt && rt->rt_flags & RTCF_BROADCAST;
 }
 
 bool vnet_skb_is_gso(const struct sk_buff *skb)

@@ -183,6 +183,12 @@ impl Underlay {
         }
     }
 
+    /// To how many hosts and groups a packet to everyone goes.
+    pub(crate) fn targets(&self) -> usize {
+        let forwards = self.forward_targets().len();
+        self.flood_targets().count().saturating_add(forwards)
+    }
+
     /// Whether this is one of the peers.
     pub(crate) fn is_peer(&self, address: IpAddr) -> bool {
         self.peers.iter().any(|peer| peer.address() == address)
@@ -213,7 +219,7 @@ pub(crate) struct Namespace {
     underlay: RcuBoxCell<Underlay>,
     membership: RtnlCell<Option<Membership>>,
     rejoin: Pin<KBox<Delayed<Rejoin>>>,
-    /// Whether the underlay device was set, by the module's parameter or since.
+    /// Whether the underlay device was chosen by command. Until then it is that of the module's parameter.
     device_chosen: RtnlCell<bool>,
     counters: Counters,
 }
@@ -358,16 +364,16 @@ impl Namespace {
     /// Largest MTU of a vnet that the underlay carries without fragments, if something is known of the underlay.
     pub(crate) fn underlay_mtu(&self, rtnl: &Rtnl) -> Option<u32> {
         let settings = self.settings.get(rtnl);
-        let target = settings.group.or(settings.peers.first().copied());
-        let is_ipv6 = target.is_some_and(|target| target.is_ipv6());
-        let mtu = match target {
-            Some(target) => route::egress(self.net, target, settings.device).map(|(_, mtu)| mtu),
-            None => None,
+        let group = settings.group.filter(|_| settings.flood == Flood::Group);
+        let targets = Iterator::chain(group.iter(), &settings.peers);
+        let mtu_to = |target: &IpAddr| {
+            let (_, mtu) = route::egress(self.net, *target, settings.device)?;
+            Some(inner_mtu(mtu, target.is_ipv6()))
         };
-        let mtu = mtu.or_else(|| {
-            netdev::by_index(self.net, settings.device, rtnl).map(|device| device.mtu())
-        })?;
-        Some(inner_mtu(mtu, is_ipv6))
+        targets.filter_map(mtu_to).min().or_else(|| {
+            let device = netdev::by_index(self.net, settings.device, rtnl)?;
+            Some(inner_mtu(device.mtu(), false))
+        })
     }
 
     /// MTU of a vnet unless another is wanted.
@@ -383,12 +389,12 @@ impl Namespace {
         }
         let named = params::device();
         if self.net.is_initial() && !named.is_empty() && !*self.device_chosen.get(rtnl) {
+            // Each time anew, until one is chosen by command: it may have got another index.
             let device = netdev::by_name(self.net, named, rtnl).map(|device| device.index());
             self.settings.get_mut(rtnl).device = device.ok_or(Refusal::new(
                 ENODEV,
                 c"the underlay device that the module was loaded with is not there",
             ))?;
-            self.choose_device(rtnl);
         }
         let settings = self.settings.get(rtnl);
         let membership = self.join(settings.group, settings.device, rtnl)?;
@@ -600,6 +606,12 @@ impl Namespace {
             c"cannot join the group: no route to it; name the underlay device",
         );
         let Some(group) = group else { return Ok(None) };
+        if device == 0 && is_of_link(group) {
+            return Err(Refusal::new(
+                EINVAL,
+                c"this group is another one on each link; name the underlay device",
+            ));
+        }
         let device = match device {
             0 => route::egress(self.net, group, 0).ok_or(NO_ROUTE)?.0,
             device => device,
@@ -617,6 +629,14 @@ impl Namespace {
         if let Some(old) = self.underlay.replace(new) {
             KBox::into_inner(old).dissolve(&self.remotes);
         }
+    }
+}
+
+/// Whether a group means another one on each link (RFC 4291, 2.7).
+fn is_of_link(group: IpAddr) -> bool {
+    match group {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(group) => group.is_multicast() && group.octets()[1] & 0xf <= 2,
     }
 }
 

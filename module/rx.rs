@@ -88,7 +88,10 @@ impl Namespace {
         if outer.source.is_ipv6() && route::is_local(self.net(), outer.source) {
             return Err(HostCounter::RxBadOuter);
         }
-        if outer.destination.is_multicast() && !self.is_our_group(outer.destination, guard) {
+        // A packet to all is none to us alone, and none to our group.
+        if outer.broadcast
+            || outer.destination.is_multicast() && !self.is_our_group(outer.destination, guard)
+        {
             return Err(HostCounter::RxOtherGroup);
         }
         let bytes = skb
@@ -178,25 +181,26 @@ impl Namespace {
                 if here.is_some_and(|entry| entry.remote(guard).is_none())
                     && vnet.varp().may_answer(vnet)
                 {
-                    sender.tell(VarpOpcode::Announce, mac, origin.host, 0);
+                    // Counted, if it could not be sent.
+                    let _ = sender.tell(VarpOpcode::Announce, mac, origin.host, 0);
                 }
             }
             Judged::AskedPresence => {
                 if vnet.varp().may_answer(vnet) {
                     let nobody = Mac::from_bytes([0; 6]);
-                    sender.tell(VarpOpcode::Announce, nobody, origin.host, 0);
+                    let _ = sender.tell(VarpOpcode::Announce, nobody, origin.host, 0);
                 }
             }
             Judged::Announced(mac, host) => {
-                let acceptable = mac != device.address() && vnet.accepts(host, guard);
+                let acceptable = mac != device.address()
+                    && vnet.accepts(host, guard)
+                    && underlay.socket(host).is_some();
                 if !acceptable {
                     vnet.count(NetCounter::RxVarpRefused);
                     return Ok(());
                 }
                 let heard = vnet.fdb().hear(mac, Some(host), guard);
                 vnet.heard(mac, Some(host), heard, guard);
-                // Known from data already, which may have come while frames were being held.
-                vnet.varp().resolved(vnet, mac, guard);
                 watched(vnet, mac, origin.host, host);
             }
             Judged::Present(host) => {
@@ -236,8 +240,7 @@ impl Namespace {
             // What was forwarded is never forwarded again.
             return true;
         }
-        let ttl = vnet_core::abi::TTL_DEFAULT;
-        tx::forward(self, underlay, Some(origin.host), ttl, &[payload, &[]]);
+        tx::forward(self, underlay, Some(origin.host), &[payload, &[]]);
         true
     }
 
@@ -383,7 +386,6 @@ fn deliver(
     if heard != Heard::Known {
         vnet.heard(header.source, Some(origin.host), heard, guard);
     }
-    vnet.varp().resolved(vnet, header.source, guard);
     if origin.unicast && !to_group {
         if let Some(entry) = vnet.fdb().get(header.destination, guard) {
             // One that is damped may as well be here.
@@ -406,9 +408,10 @@ fn deliver(
 fn elsewhere(vnet: &Vnet, device: &OwnDevice<Vnet>, mac: Mac, host: IpAddr, guard: &Guard) {
     vnet.count(NetCounter::RxElsewhere);
     if let Some(underlay) = vnet.namespace().underlay(guard) {
-        if vnet.varp().may_answer(vnet) {
+        if vnet.varp().may_correct(vnet) {
             let sender = Sender::for_message(vnet, device, underlay);
-            sender.tell(VarpOpcode::Withdraw, mac, host, 0);
+            // Counted, if it could not be sent.
+            let _ = sender.tell(VarpOpcode::Withdraw, mac, host, 0);
         }
     }
 }

@@ -5,6 +5,7 @@
 //! Runs in softirq or with softirqs off, under RCU, on many CPUs at once. Takes no lock unless a MAC address is new, has
 //! moved, or is unknown; allocates nothing but room for headers, writes no line that other CPUs write.
 
+use core::cell::Cell;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use vnet_core::abi::{self, HostCounter, NetCounter};
@@ -35,6 +36,8 @@ pub(crate) struct Sender<'a> {
     tos: u8,
     ttl: u8,
     source_port: u16,
+    /// Whether the sender of the frame was told already that it is too big.
+    told: Cell<bool>,
 }
 
 /// Sends a frame to where its destination is, or to everyone.
@@ -113,6 +116,7 @@ impl<'a> Sender<'a> {
             tos: skb.ecn_encapsulate(dscp),
             ttl,
             source_port,
+            told: Cell::new(false),
         }
     }
 
@@ -126,15 +130,10 @@ impl<'a> Sender<'a> {
             vnet,
             device,
             underlay,
-            tos: match underlay.dscp {
-                abi::DSCP_INHERIT => 0,
-                dscp => dscp << 2,
-            },
-            ttl: match underlay.ttl {
-                abi::TTL_INHERIT => abi::TTL_DEFAULT,
-                ttl => ttl,
-            },
+            tos: own_tos(underlay),
+            ttl: own_ttl(underlay),
             source_port: underlay.port,
+            told: Cell::new(false),
         }
     }
 
@@ -221,9 +220,12 @@ impl<'a> Sender<'a> {
         // device, and the sender has to know.
         let fits_link = device.mtu().saturating_add(overhead) <= route.link_mtu();
         if fits_link {
-            match skb.fits_path(&route, overhead as i32, device.is_bridge_port()) {
+            // One answer will do for a frame that goes to many.
+            let answers = device.is_bridge_port() && !self.told.get();
+            match skb.fits_path(&route, overhead as i32, answers) {
                 Ok(true) => {}
                 Ok(false) => {
+                    self.told.set(true);
                     drop_frame(vnet, device, NetCounter::TxTooBig);
                     return skb.turn_back(device);
                 }
@@ -268,13 +270,14 @@ impl<'a> Sender<'a> {
     /// Sends a message of our own wrapped (VFWD) to each peer.
     fn forward(&self, message: &[&[u8]; 2]) {
         let namespace = self.vnet.namespace();
-        forward(namespace, self.underlay, None, self.ttl, message);
+        forward(namespace, self.underlay, None, message);
     }
 
     /// Tells everyone something about a MAC address.
     pub(crate) fn tell_all(&self, opcode: VarpOpcode, mac: Mac) {
         for target in self.underlay.flood_targets() {
-            self.tell(opcode, mac, target.address(), 0);
+            // Counted, if it could not be sent.
+            let _ = self.tell(opcode, mac, target.address(), 0);
         }
         for target in self.underlay.forward_targets() {
             self.tell_wrapped(opcode, mac, target.address());
@@ -282,19 +285,34 @@ impl<'a> Sender<'a> {
     }
 
     /// Tells one host or group something about a MAC address, in a packet with a payload of at least `size` bytes.
-    /// False if it could not be sent.
-    pub(crate) fn tell(&self, opcode: VarpOpcode, mac: Mac, to: IpAddr, size: usize) -> bool {
-        let Some((message, route)) = self.message(opcode, mac, to) else {
-            self.vnet.count(NetCounter::TxNoRoute);
-            return false;
-        };
-        let (Some(socket), Some(skb)) = (
-            self.underlay.socket(to),
-            SkBuff::message(&[&message.emit()], size),
-        ) else {
-            self.vnet.count(NetCounter::TxNoMemory);
-            return false;
-        };
+    ///
+    /// # Errors
+    ///
+    /// The reason why it could not be sent, which has been counted.
+    pub(crate) fn tell(
+        &self,
+        opcode: VarpOpcode,
+        mac: Mac,
+        to: IpAddr,
+        size: usize,
+    ) -> Result<(), NetCounter> {
+        let told = self.try_tell(opcode, mac, to, size);
+        if let Err(reason) = told {
+            self.vnet.count(reason);
+        }
+        told
+    }
+
+    fn try_tell(
+        &self,
+        opcode: VarpOpcode,
+        mac: Mac,
+        to: IpAddr,
+        size: usize,
+    ) -> Result<(), NetCounter> {
+        let (message, route) = self.message(opcode, mac, to).ok_or(NetCounter::TxNoRoute)?;
+        let socket = self.underlay.socket(to).ok_or(NetCounter::TxNoRoute)?;
+        let skb = SkBuff::message(&[&message.emit()], size).ok_or(NetCounter::TxNoMemory)?;
         self.count_told(opcode);
         let envelope = Envelope {
             source: None,
@@ -308,7 +326,7 @@ impl<'a> Sender<'a> {
             between_namespaces: false,
         };
         socket.send(skb, route, &envelope);
-        true
+        Ok(())
     }
 
     fn tell_wrapped(&self, opcode: VarpOpcode, mac: Mac, to: IpAddr) {
@@ -317,7 +335,7 @@ impl<'a> Sender<'a> {
                 let group = forward_group(self.underlay);
                 let bytes = message.emit();
                 let parts = [&bytes[..], &[]];
-                if send_wrapped(self.underlay, route, to, None, group, self.ttl, &parts) {
+                if send_wrapped(self.underlay, route, to, None, group, &parts) {
                     self.count_told(opcode);
                     self.vnet.namespace().count(HostCounter::TxForward);
                 } else {
@@ -352,6 +370,23 @@ impl<'a> Sender<'a> {
     }
 }
 
+/// Type of service of what is sent on behalf of no frame, and of what is wrapped or relayed: that is never marked for
+/// congestion, as nobody would take the mark over.
+fn own_tos(underlay: &Underlay) -> u8 {
+    match underlay.dscp {
+        abi::DSCP_INHERIT => 0,
+        dscp => dscp << 2,
+    }
+}
+
+/// Time to live of such packets.
+fn own_ttl(underlay: &Underlay) -> u8 {
+    match underlay.ttl {
+        abi::TTL_INHERIT => abi::TTL_DEFAULT,
+        ttl => ttl,
+    }
+}
+
 /// The group that a wrapped packet is addressed to; the receiver sends it to its own.
 fn forward_group(underlay: &Underlay) -> IpAddr {
     match underlay.group() {
@@ -365,7 +400,6 @@ pub(crate) fn forward(
     namespace: &Namespace,
     underlay: &Underlay,
     from: Option<IpAddr>,
-    ttl: u8,
     message: &[&[u8]; 2],
 ) {
     let group = forward_group(underlay);
@@ -376,7 +410,7 @@ pub(crate) fn forward(
         }
         let socket = underlay.socket(to);
         let sent = Route::find_own(namespace.net(), socket, to, underlay.device)
-            .is_ok_and(|route| send_wrapped(underlay, route, to, from, group, ttl, message));
+            .is_ok_and(|route| send_wrapped(underlay, route, to, from, group, message));
         if sent {
             namespace.count(HostCounter::TxForward);
         }
@@ -389,7 +423,6 @@ fn send_wrapped(
     to: IpAddr,
     from: Option<IpAddr>,
     group: IpAddr,
-    ttl: u8,
     [first, second]: &[&[u8]; 2],
 ) -> bool {
     let unspecified: IpAddr = match group {
@@ -400,6 +433,7 @@ fn send_wrapped(
     let Some(len) = first.len().checked_add(second.len()) else {
         return false;
     };
+    let ttl = own_ttl(underlay);
     let Some(header) = ForwardHeader::emit(from, group, underlay.port, ttl, len) else {
         return false;
     };
@@ -412,7 +446,7 @@ fn send_wrapped(
         destination: to,
         source_port: underlay.port,
         port: underlay.port,
-        tos: 0,
+        tos: own_tos(underlay),
         ttl,
         fragment: true,
         between_namespaces: false,
@@ -449,7 +483,7 @@ pub(crate) fn relay(
             destination: group,
             source_port: underlay.port,
             port: underlay.port,
-            tos: 0,
+            tos: own_tos(underlay),
             ttl,
             fragment: true,
             between_namespaces: false,

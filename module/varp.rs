@@ -6,7 +6,8 @@
 //!
 //! Locking: one lock, taken in process context and softirq; inside it only RCU. Nothing is sent with it held, as what is
 //! sent may come back into the vnet. Who has learned an address first puts it into the table and then calls
-//! [`Varp::resolved`]; [`Varp::submit`] looks into the table with the lock held: no frame is left behind.
+//! [`Varp::resolved`], which takes the lock; [`Varp::submit`] looks into the table with the lock held: no frame is left
+//! behind.
 
 use core::net::IpAddr;
 
@@ -34,7 +35,7 @@ use crate::tx::Sender;
 const APPEARANCES: usize = 64;
 /// Most messages, and most events, that wait for the work.
 const WAITING: usize = 256;
-/// Things that one run of the work does before it lets others run.
+/// Packets that one run of the work sends, or other things that it does, before it lets others run.
 const BATCH: usize = 256;
 
 /// Something to tell who listens.
@@ -75,6 +76,8 @@ struct State {
     outbox: KVec<(VarpOpcode, Mac)>,
     events: KVec<Event>,
     answers: Bucket,
+    /// Of answers to who is mistaken about where an address is.
+    corrections: Bucket,
     withdrawals: Bucket,
     /// The vnet is being removed: nothing waits any more.
     closed: bool,
@@ -131,11 +134,13 @@ impl State {
         self.resolver.as_mut()
     }
 
+    fn has_room(&self) -> bool {
+        !self.closed && self.outbox.len() < WAITING
+    }
+
     fn post(&mut self, opcode: VarpOpcode, mac: Mac) -> bool {
         let flags = GFP_ATOMIC | __GFP_NOWARN;
-        !self.closed
-            && self.outbox.len() < WAITING
-            && self.outbox.push((opcode, mac), flags).is_ok()
+        self.has_room() && self.outbox.push((opcode, mac), flags).is_ok()
     }
 
     /// When something is due next.
@@ -161,6 +166,7 @@ impl Varp {
             outbox: KVec::new(),
             events: KVec::new(),
             answers: Bucket::new(),
+            corrections: Bucket::new(),
             withdrawals: Bucket::new(),
             closed: false,
         };
@@ -196,16 +202,17 @@ impl Varp {
     ) -> Unknown {
         let settings = vnet.settings().now();
         let now = sys::now();
-        frame.keep();
+        let may_wait = frame.keep();
         let mut state = self.inner().state.lock();
         let known = vnet.fdb().get(mac, guard);
         if known.is_some_and(|entry| entry.remote(guard).is_some()) {
             return Unknown::Known(frame);
         }
-        let Some(resolver) = state.resolver(&settings) else {
+        let Some(resolver) = state.resolver(&settings).filter(|_| may_wait) else {
+            // Without memory, or of a vnet that is being removed. Nothing limits what would be flooded now.
             return Unknown::Submitted(Submitted {
                 ask: false,
-                fate: Fate::Flood(frame),
+                fate: Fate::Drop(frame),
                 evicted: None,
             });
         };
@@ -227,30 +234,45 @@ impl Varp {
         Unknown::Submitted(submitted)
     }
 
-    /// The table has just learned an address: what waited for it is sent.
-    #[inline]
-    pub(crate) fn resolved(&self, vnet: &Vnet, mac: Mac, guard: &Guard) {
+    /// An address was heard that the table has no room for: what waited for it is sent to everyone.
+    ///
+    /// Who makes addresses up comes here with each frame, and then does not take the lock for nothing. A frame that begins to
+    /// wait at the same moment waits for the next one.
+    pub(crate) fn heard_of(&self, vnet: &Vnet, mac: Mac, guard: &Guard) {
         if self.inner().unresolved.load(Relaxed) != 0 {
-            self.release(vnet, mac, guard);
+            self.resolved(vnet, mac, guard);
         }
     }
 
-    fn release(&self, vnet: &Vnet, mac: Mac, guard: &Guard) {
+    /// An address has appeared here: what waited for it is dropped, as the bridge has reached it. Sends nothing.
+    pub(crate) fn abandon(&self, vnet: &Vnet, mac: Mac) {
+        let mut was_unknown = false;
+        while self.take(mac, &mut was_unknown).is_some() {
+            vnet.count(NetCounter::HoldDropped);
+            self.inner().device.count_tx_dropped();
+        }
+        if was_unknown {
+            vnet.count(NetCounter::Resolved);
+        }
+    }
+
+    /// Takes a frame that waits for an address, and forgets that it is unknown if there is none.
+    fn take(&self, mac: Mac, was_unknown: &mut bool) -> Option<SkBuff> {
+        let inner = self.inner();
+        let mut state = inner.state.lock();
+        let resolver = state.resolver.as_mut()?;
+        *was_unknown |= resolver.knows(mac);
+        let frame = resolver.take(mac);
+        let count = resolver.pending().len() as u32;
+        inner.unresolved.store(count, Relaxed);
+        frame
+    }
+
+    /// The table has just learned an address: what waited for it is sent.
+    pub(crate) fn resolved(&self, vnet: &Vnet, mac: Mac, guard: &Guard) {
         let inner = self.inner();
         let mut was_unknown = false;
-        loop {
-            let frame = {
-                let mut state = inner.state.lock();
-                let Some(resolver) = state.resolver.as_mut() else {
-                    return;
-                };
-                was_unknown |= resolver.knows(mac);
-                let frame = resolver.take(mac);
-                let count = resolver.pending().len() as u32;
-                inner.unresolved.store(count, Relaxed);
-                frame
-            };
-            let Some(mut frame) = frame else { break };
+        while let Some(mut frame) = self.take(mac, &mut was_unknown) {
             let entry = vnet.fdb().get(mac, guard);
             let remote = entry.and_then(|entry| entry.remote(guard));
             let Some(underlay) = vnet.namespace().underlay(guard) else {
@@ -305,7 +327,11 @@ impl Varp {
         if let Some(announcer) = state.announcer.as_mut() {
             announcer.gone(mac);
         }
-        if !state.withdrawals.allow(sys::now(), rate) || !state.post(VarpOpcode::Withdraw, mac) {
+        // What cannot be posted is not charged for.
+        let posted = state.has_room()
+            && state.withdrawals.allow(sys::now(), rate)
+            && state.post(VarpOpcode::Withdraw, mac);
+        if !posted {
             vnet.count(NetCounter::VarpLimited);
             return;
         }
@@ -320,10 +346,20 @@ impl Varp {
         }
     }
 
-    /// Whether one more answer may be sent; counted if not.
+    /// Whether one more answer to a request may be sent; counted if not.
     pub(crate) fn may_answer(&self, vnet: &Vnet) -> bool {
+        self.may(vnet, |state| &mut state.answers)
+    }
+
+    /// Whether one more host may be told that it is mistaken; counted if not. Hosts that flood frames to each peer are told
+    /// often: that must not keep requests from being answered.
+    pub(crate) fn may_correct(&self, vnet: &Vnet) -> bool {
+        self.may(vnet, |state| &mut state.corrections)
+    }
+
+    fn may(&self, vnet: &Vnet, bucket: impl FnOnce(&mut State) -> &mut Bucket) -> bool {
         let rate = vnet.settings().get(Setting::VarpRate);
-        let allowed = self.inner().state.lock().answers.allow(sys::now(), rate);
+        let allowed = bucket(&mut self.inner().state.lock()).allow(sys::now(), rate);
         if !allowed {
             vnet.count(NetCounter::VarpLimited);
         }
@@ -440,7 +476,8 @@ impl Work {
             return false;
         };
         let sender = Sender::for_message(vnet, &self.device, underlay);
-        for _ in 0..BATCH {
+        // What goes to everyone is as many packets as there are hosts to send it to.
+        for _ in 0..(BATCH / underlay.targets().max(1)).max(1) {
             let mut state = self.state.lock();
             if !state.outbox.is_empty() {
                 let next = state.outbox.remove(0).ok();
@@ -495,10 +532,9 @@ impl Task for Work {
             let Some(rtnl) = rtnl::try_lock() else {
                 return Some(1);
             };
-            loop {
-                let event = self.state.lock().events.pop();
-                let Some(event) = event else { break };
-                netlink::notify_event(vnet, &event, &rtnl);
+            let events = core::mem::replace(&mut self.state.lock().events, KVec::new());
+            for event in &events {
+                netlink::notify_event(vnet, event, &rtnl);
             }
         }
         let due = self.state.lock().next_due()?;

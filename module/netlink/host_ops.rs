@@ -61,9 +61,7 @@ impl Handler<VnetFamily> for HostSet {
     fn handle(request: &mut Req<'_>) -> Result {
         let mut rtnl = rtnl::lock();
         let namespace = Namespace::of(request.net())?;
-        if request.attr(host::DEVICE).is_some() {
-            namespace.choose_device(&mut rtnl);
-        }
+        let device_chosen = request.attr(host::DEVICE).is_some();
         let mut settings = namespace.settings(&rtnl).copy()?;
         if let Some(port) = request.u16(host::PORT) {
             settings.port = port;
@@ -118,10 +116,16 @@ impl Handler<VnetFamily> for HostSet {
             settings.device = device;
         }
         // The same again is no change, unless the group was lost meanwhile.
-        if settings == *namespace.settings(&rtnl) && !namespace.lacks_group(&rtnl) {
+        let same = settings == *namespace.settings(&rtnl) && !namespace.lacks_group(&rtnl);
+        if !same {
+            namespace.configure(settings, &mut rtnl)?;
+        }
+        if device_chosen {
+            namespace.choose_device(&mut rtnl);
+        }
+        if same {
             return Ok(());
         }
-        namespace.configure(settings, &mut rtnl)?;
         notify_host(namespace, cmd::HOST_SET_NTF, &rtnl);
         Ok(())
     }

@@ -5,9 +5,9 @@
 use core::net::IpAddr;
 
 use kernel::prelude::*;
-use vnet_core::abi::{cmd, net, probe, remote};
+use vnet_core::abi::{cmd, probe, remote, NetCounter};
 use vnet_core::wire::VarpOpcode;
-use vnet_core::{abi, Mac, Setting, VnetId};
+use vnet_core::{abi, Mac, VnetId};
 
 use super::{address_of, host_address, in_range, put_address, state_of, vnet_of, Req, VnetFamily};
 use crate::device::Vnet;
@@ -61,13 +61,10 @@ impl Handler<VnetFamily> for RemoteDel {
         let mut rtnl = rtnl::lock();
         let (_, device) = vnet_of(request, remote::NET, &rtnl)?;
         let vnet = state_of(&device)?;
-        if !vnet.listed().remove(address, &mut rtnl)? {
+        if !vnet.unlist(address, &mut rtnl)? {
             return Err(Refusal::new(ENOENT, c"the host is not listed"));
         }
         notify_remote(vnet, cmd::REMOTE_DEL_NTF, address, false);
-        if vnet.settings().get(Setting::Remotes) == net::REMOTES_LISTED {
-            vnet.forget_unlisted()?;
-        }
         Ok(())
     }
 }
@@ -100,15 +97,18 @@ impl Dump<VnetFamily> for RemoteDump {
         };
         let vnet = state_of(&device)?;
         let listed = vnet.listed().copy(0, &rtnl)?;
+        let start = listed.partition_point(|host| self.last.is_some_and(|last| *host <= last));
+        let mut named = listed.iter().copied().skip(start).peekable();
         let mut hosts = KVec::with_capacity(REMOTE_BATCH, GFP_KERNEL)?;
+        let mut next = 0_usize;
         loop {
-            hosts.clear();
-            vnet.fdb().hosts(self.last, &mut hosts);
+            if next >= hosts.len() {
+                hosts.clear();
+                next = 0;
+                vnet.fdb().hosts(self.last, &mut hosts);
+            }
             // Both are in order: what comes first in either is next.
-            let host = hosts.first().copied();
-            let start = listed.partition_point(|host| self.last.is_some_and(|last| *host <= last));
-            let named = listed.get(start).copied();
-            let (address, macs, listed) = match (host, named) {
+            let (address, macs, listed) = match (hosts.get(next).copied(), named.peek().copied()) {
                 (Some((host, macs)), named) if named.is_none_or(|named| host <= named) => {
                     (host, macs, named == Some(host))
                 }
@@ -122,6 +122,10 @@ impl Dump<VnetFamily> for RemoteDump {
                 return Ok(());
             }
             self.last = Some(address);
+            named.next_if_eq(&address);
+            if hosts.get(next).is_some_and(|(host, _)| *host == address) {
+                next = next.saturating_add(1);
+            }
         }
     }
 }
@@ -140,6 +144,10 @@ impl Handler<VnetFamily> for Probe {
         let size = in_range(request, probe::SIZE, abi::PROBE_SIZE_RANGE)?;
         let target = match request.attr(probe::ADDR) {
             Some(_) => Some(host_address(request, probe::ADDR)?),
+            None if size.is_some() => {
+                request.extack.missing(probe::ADDR);
+                return Err(Refusal::new(EINVAL, c"a size is for one host only"));
+            }
             None => None,
         };
         let rtnl = rtnl::lock();
@@ -159,14 +167,15 @@ impl Handler<VnetFamily> for Probe {
             }
             Some(target) => {
                 let size = size.unwrap_or(0) as usize;
-                if sender.tell(VarpOpcode::Request, mac, target, size) {
-                    Ok(())
-                } else {
-                    Err(Refusal::new(
-                        errno::network_unreachable(),
-                        c"the underlay has no route to the host",
-                    ))
-                }
+                sender
+                    .tell(VarpOpcode::Request, mac, target, size)
+                    .map_err(|reason| match reason {
+                        NetCounter::TxNoRoute => Refusal::new(
+                            errno::network_unreachable(),
+                            c"the underlay has no route to the host",
+                        ),
+                        _ => ENOMEM.into(),
+                    })
             }
         }
     }

@@ -27,6 +27,9 @@ pub(crate) struct SkBuff(NonNull<bindings::sk_buff>);
 // SAFETY: An owned packet belongs to no thread. That it refers to data of other owners is C's to take care of.
 unsafe impl Send for SkBuff {}
 
+/// Bytes of the longest UDP datagram in IPv4.
+const MESSAGE_MAX: usize = 65_507;
+
 /// Of the outer IP header, what the receiver looks at.
 #[derive(Clone, Copy)]
 pub(crate) struct Outer {
@@ -36,6 +39,8 @@ pub(crate) struct Outer {
     pub(crate) destination: IpAddr,
     /// Type of service, with the congestion marks.
     pub(crate) tos: u8,
+    /// Whether the destination is a broadcast address.
+    pub(crate) broadcast: bool,
 }
 
 impl SkBuff {
@@ -115,6 +120,8 @@ impl SkBuff {
                     source: Ipv4Addr::from(source).into(),
                     destination: Ipv4Addr::from(destination).into(),
                     tos: second,
+                    // SAFETY: The packet is alive, and its route is one of IPv4.
+                    broadcast: unsafe { bindings::vnet_skb_is_broadcast4(self.as_ptr()) },
                 })
             }
             6 => {
@@ -124,6 +131,7 @@ impl SkBuff {
                     source: Ipv6Addr::from(source).into(),
                     destination: Ipv6Addr::from(destination).into(),
                     tos: (first << 4) | (second >> 4),
+                    broadcast: false,
                 })
             }
             _ => None,
@@ -136,14 +144,20 @@ impl SkBuff {
             .iter()
             .try_fold(0_usize, |sum, part| sum.checked_add(part.len()))?;
         let total = total.max(len);
+        if total > MESSAGE_MAX {
+            return None;
+        }
         // SAFETY: Makes a new packet.
         let skb = unsafe { bindings::vnet_skb_message(u32::try_from(total).ok()?) };
         // INVARIANT: It is ours.
         let skb = Self(NonNull::new(skb)?);
         // SAFETY: The packet has that many initialised bytes in one piece, which nobody else sees yet.
         let bytes = unsafe { core::slice::from_raw_parts_mut(skb.raw().data, total) };
-        for (to, from) in bytes.iter_mut().zip(parts.iter().copied().flatten()) {
-            *to = *from;
+        let mut rest = bytes;
+        for part in parts {
+            let (place, after) = rest.split_at_mut_checked(part.len())?;
+            place.copy_from_slice(part);
+            rest = after;
         }
         Some(skb)
     }
@@ -184,10 +198,10 @@ impl SkBuff {
         NonNull::new(copy).map(Self)
     }
 
-    /// Makes it one that can wait, without keeping what it came from.
-    pub(crate) fn keep(&mut self) {
+    /// Makes it one that can wait, without keeping what it came from. False without memory.
+    pub(crate) fn keep(&mut self) -> bool {
         // SAFETY: The packet is ours; under RCU, as all who transmit.
-        unsafe { bindings::vnet_skb_keep(self.as_ptr()) };
+        unsafe { bindings::vnet_skb_keep(self.as_ptr()) }
     }
 
     /// Hands out its segments, with their checksums, if it is to be cut into segments, or else itself. False if there was no

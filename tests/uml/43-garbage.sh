@@ -29,6 +29,11 @@ dropped "unknown message" rx-bad-message "00090000""0040$id$frame"
 dropped "version 3" rx-bad-version "${head}30$id$frame"
 dropped "a vnet that is not here" rx-unknown-net "${head}4000000000000000000000000000000077$frame"
 dropped "VARP" rx-varp "00010001$id""020000000077""02c0000202000000000000000000000000"
+for all in 192.0.2.255 255.255.255.255; do
+	before=$(host_counter h1 rx-other-group)
+	on lan ./frames.py udp h1 192.0.2.2 $all "${head}40$id$frame"
+	wait_for 5 "to $all: rx-other-group" host_counts h1 rx-other-group $((before + 1))
+done
 net_dropped "no Ethernet header" rx-short "${head}40${id}ffffffffffff06"
 net_dropped "a group as source" rx-bad-source "${head}40${id}ffffffffffff01005e00000188b5$(printf '00%.0s' $(seq 46))"
 net_dropped "zero as source" rx-bad-source "${head}40${id}ffffffffffff00000000000088b5$(printf '00%.0s' $(seq 46))"
