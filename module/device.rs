@@ -360,7 +360,8 @@ fn attach(
     rtnl: &mut Rtnl,
 ) -> Result<OwnDevice<Vnet>> {
     let settings = Arc::new(Live::new(&config.settings), GFP_KERNEL)?;
-    let fdb = Fdb::new(namespace.remotes().clone(), settings.clone());
+    let notes = namespace.notes(rtnl)?;
+    let fdb = Fdb::new(namespace.remotes().clone(), notes, settings.clone());
     let fdb = KBox::pin_init(fdb, GFP_KERNEL)?;
     let varp = KBox::pin_init(Varp::new(new.device()), GFP_KERNEL)?;
     let floods = KBox::pin_init(FloodLimits::new(), GFP_KERNEL)?;

@@ -5,6 +5,9 @@
 //! Remote ones are the VARP table, local ones the vif table. They are learned from the source addresses of frames, and
 //! forgotten when they were not heard for the ageing time. Static entries are made by command and only changed by it.
 //!
+//! What the table says about the addresses of most frames was looked up for the frame before, too. Each CPU makes notes of that
+//! ([`Notes`]), which last until the table is changed, or the tick is over: an address is heard once a tick at least.
+//!
 //! Locking: the fast paths ([`Fdb::find`], and learning what is known already) run under RCU alone. Whatever changes the
 //! table does so under its lock (inside RTNL, outside that of [`Remotes`]), in process context and softirq. An entry is
 //! never edited but for the time it was last seen, and its remote, which is replaced whole.
@@ -14,7 +17,7 @@ use core::ops::ControlFlow;
 
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
-use kernel::sync::atomic::{Atomic, Relaxed};
+use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 use kernel::sync::Arc;
 use vnet_core::abi::NetCounter;
 use vnet_core::varp::{Move, Moves};
@@ -22,6 +25,7 @@ use vnet_core::{Mac, Setting};
 
 use crate::remote::{Remote, Remotes};
 use crate::settings::Live;
+use crate::sys::percpu::{Note, Notes};
 use crate::sys::rcu::{self, Guard, RcuArc, RcuArcCell};
 use crate::sys::sync::{BhLock, LockKind};
 use crate::sys::table::{ByMac, Item, Table, Walk};
@@ -32,6 +36,11 @@ use crate::sys::{self, jiffies};
 const SWEEP_BATCH: usize = 512;
 /// The longest time between two sweeps, in milliseconds.
 const SWEEP_MAX: u32 = 10_000;
+
+/// A note that a frame from a MAC address was heard in this tick, from where it is known to be.
+const HEARD: u64 = 1 << 48;
+/// A note that a MAC address is not known to be behind another host.
+const NOT_ELSEWHERE: u64 = 2 << 48;
 
 /// What is known of one MAC address.
 pub(crate) struct Entry {
@@ -192,6 +201,10 @@ pub(crate) struct Fdb {
 #[pin_data(PinnedDrop)]
 struct Entries {
     table: Table<ByMac, Entry>,
+    /// What was found in it, as long as it is not changed.
+    notes: Arc<Notes>,
+    /// Tells the notes about this table from others, and from those made before the last change.
+    edition: Atomic<u64>,
     remotes: Arc<Remotes>,
     counts: Counts,
     settings: Arc<Live>,
@@ -246,6 +259,19 @@ impl Entries {
         self.counts.of(remote).load(Relaxed) >= self.settings.get(Setting::MaxMacs)
     }
 
+    /// A note about a MAC address, and where it is heard.
+    #[inline]
+    fn note(&self, what: u64, mac: Mac, from: Option<IpAddr>) -> Note<'_> {
+        let edition = self.edition.load(Acquire);
+        self.notes
+            .about([key(mac) | what, edition, jiffies() as u64], from)
+    }
+
+    /// The table was changed. Only under its lock.
+    fn changed(&self) {
+        self.edition.store(self.notes.next_edition(), Release);
+    }
+
     /// Removes an entry.
     fn remove(&self, item: &Item<ByMac, Entry>, hosts: &mut Hosts, guard: &Guard) -> bool {
         let gone = self.table.remove(item, guard);
@@ -253,6 +279,7 @@ impl Entries {
             item.value().state.store(GONE, Relaxed);
             let old = item.value().remote.replace(None);
             self.left(old, hosts);
+            self.changed();
         }
         gone
     }
@@ -341,6 +368,7 @@ impl Entries {
             let old = entry.remote.replace(remote);
             entry.touch(now);
             self.left(old, &mut hosts);
+            self.changed();
             return Heard::Moved;
         }
         match self.insert(mac, remote, LEARNED, &mut hosts) {
@@ -381,6 +409,7 @@ impl Entries {
         let done = self.table.insert(key(mac), entry);
         if done.is_ok() {
             self.counts.change(is_remote, 1);
+            self.changed();
             drop(spare);
         } else if let Some(spare) = spare {
             hosts.remove(spare.address());
@@ -435,9 +464,15 @@ impl PinnedDrop for Entries {
 
 impl Fdb {
     /// An empty table.
-    pub(crate) fn new(remotes: Arc<Remotes>, settings: Arc<Live>) -> impl PinInit<Self, Error> {
+    pub(crate) fn new(
+        remotes: Arc<Remotes>,
+        notes: Arc<Notes>,
+        settings: Arc<Live>,
+    ) -> impl PinInit<Self, Error> {
         let entries = try_pin_init!(Entries {
             table: Table::new()?,
+            edition: Atomic::new(notes.next_edition()),
+            notes,
             remotes,
             counts: Counts {
                 remote: Atomic::new(0),
@@ -470,6 +505,34 @@ impl Fdb {
     /// Takes note that a frame from a MAC address came from a host, or from here.
     #[inline]
     pub(crate) fn hear(&self, mac: Mac, from: Option<IpAddr>, guard: &Guard) -> Heard {
+        let note = self.entries().note(HEARD, mac, from);
+        if note.is_there() {
+            return Heard::Known;
+        }
+        let heard = self.hear_anew(mac, from, guard);
+        if heard == Heard::Known {
+            note.make();
+        }
+        heard
+    }
+
+    /// Whether a MAC address is behind another host. One that is damped may as well be here.
+    #[inline]
+    pub(crate) fn is_elsewhere(&self, mac: Mac, guard: &Guard) -> bool {
+        let note = self.entries().note(NOT_ELSEWHERE, mac, None);
+        if note.is_there() {
+            return false;
+        }
+        let elsewhere = self.get(mac, guard).is_some_and(|entry| {
+            entry.remote(guard).is_some() && entry.moves().damped(sys::now()) == 0
+        });
+        if !elsewhere {
+            note.make();
+        }
+        elsewhere
+    }
+
+    fn hear_anew(&self, mac: Mac, from: Option<IpAddr>, guard: &Guard) -> Heard {
         let entries = self.entries();
         match entries.table.get(&key(mac), guard).map(Item::value) {
             Some(entry) if entry.is_static() => return Heard::Known,
@@ -524,6 +587,7 @@ impl Fdb {
         let old = entry.remote.replace(remote);
         entry.state.store(STATIC, Relaxed);
         entries.left(old, &mut hosts);
+        entries.changed();
         Ok(true)
     }
 

@@ -223,6 +223,11 @@ u64 __percpu *vnet_counters_alloc(unsigned int count)
 	return __alloc_percpu(array_size(count, sizeof(u64)), sizeof(u64));
 }
 
+u64 *vnet_raw_cpu_ptr(u64 __percpu *base)
+{
+	return raw_cpu_ptr(base);
+}
+
 void vnet_counters_free(u64 __percpu *counters)
 {
 	free_percpu(counters);
@@ -248,11 +253,6 @@ u64 vnet_counter_sum(u64 __percpu *counters, unsigned int index)
 bool vnet_skb_may_pull(struct sk_buff *skb, unsigned int len)
 {
 	return pskb_may_pull(skb, len);
-}
-
-bool vnet_skb_inet_may_pull(struct sk_buff *skb)
-{
-	return pskb_inet_may_pull(skb);
 }
 
 /* Sets the network header, behind any VLAN tags, and brings it into the linear part. */
@@ -283,23 +283,8 @@ void vnet_skb_reset_mac_header(struct sk_buff *skb)
 	skb_reset_mac_header(skb);
 }
 
-void vnet_skb_reset_network_header(struct sk_buff *skb)
-{
-	skb_reset_network_header(skb);
-}
-
-void vnet_skb_postpull_rcsum(struct sk_buff *skb, const void *start, unsigned int len)
-{
-	skb_postpull_rcsum(skb, start, len);
-}
-
-void vnet_skb_set_protocol(struct sk_buff *skb, __be16 protocol)
-{
-	skb->protocol = protocol;
-}
-
 /* Offset of the network header from the start of the buffer, not of the packet. */
-int vnet_skb_network_offset(const struct sk_buff *skb)
+unsigned int vnet_skb_network_offset(const struct sk_buff *skb)
 {
 	return skb_network_header(skb) - skb->head;
 }
@@ -426,7 +411,7 @@ u8 vnet_skb_inner_dsfield(const struct sk_buff *skb)
  * RFC 6040, on the way out of the tunnel. The inner network header must be set and in the linear part. A positive number
  * if the marks contradict, a negative one without memory: a mark is written into a head that nobody shares.
  */
-int vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer)
+static int vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer)
 {
 	unsigned int len;
 	u8 inner;
@@ -451,6 +436,23 @@ int vnet_skb_ecn_decapsulate(struct sk_buff *skb, u8 outer)
 	else
 		inner = ipv6_get_dsfield(ipv6_hdr(skb));
 	return INET_ECN_decapsulate(skb, outer, inner) > 1;
+}
+
+/*
+ * Makes a frame, whose Ethernet header is in the linear part, one that came in on a device: takes that header off, brings an IP
+ * header that follows into the linear part, and takes the outer congestion marks over, see above. -EINVAL if an IP header is cut off.
+ */
+int vnet_skb_enter(struct sk_buff *skb, struct net_device *dev, u8 outer)
+{
+	const void *header = skb->data;
+
+	skb_reset_mac_header(skb);
+	skb->protocol = eth_type_trans(skb, dev);
+	skb_postpull_rcsum(skb, header, ETH_HLEN);
+	skb_reset_network_header(skb);
+	if (!pskb_inet_may_pull(skb))
+		return -EINVAL;
+	return vnet_skb_ecn_decapsulate(skb, outer);
 }
 
 /* RFC 6040, on the way into the tunnel: the TOS of the outer header. */
@@ -861,11 +863,6 @@ void vnet_netdev_init(struct net_device *dev)
 void vnet_netdev_lockdep_set_classes(struct net_device *dev)
 {
 	netdev_lockdep_set_classes(dev);
-}
-
-bool vnet_dev_is_up(const struct net_device *dev)
-{
-	return READ_ONCE(dev->flags) & IFF_UP;
 }
 
 /* What was lost below the device after it had been encapsulated. */

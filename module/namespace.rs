@@ -19,7 +19,7 @@ use crate::netlink;
 use crate::remote::{Remote, Remotes};
 use crate::sys::net::{DeviceEvent, Net, PerNet, PerNetStatic};
 use crate::sys::netdev::{self, Device, KillList, OwnDevice};
-use crate::sys::percpu::Counters;
+use crate::sys::percpu::{Counters, Notes};
 use crate::sys::rcu::{self, Guard, RcuArc, RcuBoxCell};
 use crate::sys::route;
 use crate::sys::rtnl::{self, Rtnl, RtnlCell};
@@ -216,6 +216,8 @@ pub(crate) struct Namespace {
     nets: RtnlCell<Nets>,
     table: Table<ById, OwnDevice<Vnet>>,
     remotes: Arc<Remotes>,
+    /// Made with the first vnet.
+    notes: RtnlCell<Option<Arc<Notes>>>,
     underlay: RcuBoxCell<Underlay>,
     membership: RtnlCell<Option<Membership>>,
     rejoin: Pin<KBox<Delayed<Rejoin>>>,
@@ -243,6 +245,7 @@ impl PerNet for Namespace {
             }),
             table: Table::new()?,
             remotes: Arc::pin_init(Remotes::new(), GFP_KERNEL)?,
+            notes: RtnlCell::new(None),
             underlay: RcuBoxCell::empty(),
             membership: RtnlCell::new(None),
             device_chosen: RtnlCell::new(false),
@@ -314,6 +317,16 @@ impl Namespace {
     /// The remotes that its vnets share.
     pub(crate) fn remotes(&self) -> &Arc<Remotes> {
         &self.remotes
+    }
+
+    /// What the CPUs note of the tables of its vnets. Sleeps.
+    pub(crate) fn notes(&self, rtnl: &mut Rtnl) -> Result<Arc<Notes>> {
+        if let Some(notes) = self.notes.get(rtnl) {
+            return Ok(notes.clone());
+        }
+        let notes = Arc::new(Notes::new()?, GFP_KERNEL)?;
+        *self.notes.get_mut(rtnl) = Some(notes.clone());
+        Ok(notes)
     }
 
     /// Its settings.

@@ -22,7 +22,7 @@ use crate::namespace::{Namespace, Underlay};
 use crate::remote::Remote;
 use crate::sys::netdev::OwnDevice;
 use crate::sys::rcu::Guard;
-use crate::sys::skb::{Outer, SkBuff};
+use crate::sys::skb::{NotEntered, Outer, SkBuff};
 use crate::sys::udp::Receiver;
 use crate::sys::{self, route};
 use crate::tx::{self, Sender};
@@ -374,25 +374,17 @@ fn deliver(
     if to_group && !vnet.accepts_flood(origin.host) {
         return Err(NetCounter::RxFloodLimit);
     }
-    if !skb.enter(device) || !skb.pull_inner_ip() {
-        return Err(NetCounter::RxShort);
-    }
-    match skb.ecn_decapsulate(origin.tos) {
-        Ok(true) => {}
-        Ok(false) => return Err(NetCounter::RxEcn),
-        Err(_) => return Err(NetCounter::RxNoMemory),
-    }
+    skb.enter(device, origin.tos).map_err(|why| match why {
+        NotEntered::Cut => NetCounter::RxShort,
+        NotEntered::Congestion => NetCounter::RxEcn,
+        NotEntered::NoMemory => NetCounter::RxNoMemory,
+    })?;
     let heard = vnet.fdb().hear(header.source, Some(origin.host), guard);
     if heard != Heard::Known {
         vnet.heard(header.source, Some(origin.host), heard, guard);
     }
-    if origin.unicast && !to_group {
-        if let Some(entry) = vnet.fdb().get(header.destination, guard) {
-            // One that is damped may as well be here.
-            if entry.remote(guard).is_some() && entry.moves().damped(sys::now()) == 0 {
-                elsewhere(vnet, device, header.destination, origin.host, guard);
-            }
-        }
+    if origin.unicast && !to_group && vnet.fdb().is_elsewhere(header.destination, guard) {
+        elsewhere(vnet, device, header.destination, origin.host, guard);
     }
     if device.deliver(skb, guard) {
         Ok(())

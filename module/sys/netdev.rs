@@ -86,8 +86,9 @@ impl Device {
     /// Whether it is up.
     #[inline]
     pub(crate) fn is_up(&self) -> bool {
-        // SAFETY: The device lives.
-        unsafe { bindings::vnet_dev_is_up(self.as_ptr()) }
+        // SAFETY: The device lives; a word that may change at any time.
+        let flags = unsafe { core::ptr::read_volatile(&raw const (*self.as_ptr()).flags) };
+        flags & bindings::net_device_flags_IFF_UP != 0
     }
 
     /// Whether it is a port of a bridge.

@@ -4,15 +4,54 @@
 //!
 //! What a reader may still see is freed a grace period after it was unlinked. Readers show a [`Guard`].
 
+use core::marker::PhantomData;
 use core::ops::Deref;
 use core::ptr::NonNull;
 
 use kernel::alloc::Flags;
 use kernel::prelude::*;
 use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
-pub(crate) use kernel::sync::rcu::{read_lock, Guard};
 
 use super::bindings;
+
+/// Shows that RCU is held, as long as it is borrowed.
+pub(crate) struct Guard(PhantomData<*mut ()>);
+
+impl Guard {
+    /// For who was called with RCU held.
+    ///
+    /// # Safety
+    ///
+    /// RCU must be held as long as the result is there.
+    #[inline]
+    pub(super) unsafe fn assume() -> Self {
+        Self(PhantomData)
+    }
+}
+
+/// Holds RCU until it is dropped.
+pub(crate) struct ReadLock {
+    guard: Guard,
+    _lock: kernel::sync::rcu::Guard,
+}
+
+/// Holds RCU.
+#[inline]
+pub(crate) fn read_lock() -> ReadLock {
+    ReadLock {
+        guard: Guard(PhantomData),
+        _lock: kernel::sync::rcu::read_lock(),
+    }
+}
+
+impl Deref for ReadLock {
+    type Target = Guard;
+
+    #[inline]
+    fn deref(&self) -> &Guard {
+        &self.guard
+    }
+}
 
 /// Waits until every reader that ran when it was called is done. Sleeps.
 pub(crate) fn synchronize() {

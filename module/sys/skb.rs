@@ -43,6 +43,16 @@ pub(crate) struct Outer {
     pub(crate) broadcast: bool,
 }
 
+/// Why a frame cannot be one that came in.
+pub(crate) enum NotEntered {
+    /// The Ethernet header, or the IP header that should follow it, is cut off.
+    Cut,
+    /// The outer congestion marks contradict the inner ones.
+    Congestion,
+    /// There was no memory.
+    NoMemory,
+}
+
 impl SkBuff {
     /// Takes over a packet from C.
     ///
@@ -105,8 +115,7 @@ impl SkBuff {
     #[inline]
     pub(crate) fn outer(&self) -> Option<Outer> {
         // SAFETY: The packet is alive.
-        let offset = unsafe { bindings::vnet_skb_network_offset(self.as_ptr()) };
-        let offset = usize::try_from(offset).ok()?;
+        let offset = unsafe { bindings::vnet_skb_network_offset(self.as_ptr()) } as usize;
         let raw = self.raw();
         let len = (raw.tail as usize).checked_sub(offset)?;
         // SAFETY: From `head` to `tail` is the linear part of the buffer, and the header begins before its end.
@@ -280,46 +289,20 @@ impl SkBuff {
         })
     }
 
-    /// Makes a frame one that came in on a device: takes the Ethernet header off. False if there is none.
+    /// Makes a frame one that came in on a device: takes the Ethernet header off, and the outer congestion marks over
+    /// (RFC 6040).
     #[inline]
-    pub(crate) fn enter(&mut self, device: &Device) -> bool {
-        const LEN: usize = vnet_core::wire::ETHERNET_HEADER_LEN;
-        let Some(header) = self.pull(LEN) else {
-            return false;
-        };
-        let header = header.as_ptr();
-        // SAFETY: The packet is ours and has an Ethernet header in one piece, which stays where it is.
-        unsafe {
-            let skb = self.as_ptr();
-            bindings::vnet_skb_reset_mac_header(skb);
-            let protocol = bindings::eth_type_trans(skb, device.as_ptr());
-            bindings::vnet_skb_set_protocol(skb, protocol);
-            bindings::vnet_skb_postpull_rcsum(skb, header.cast(), LEN as u32);
-            bindings::vnet_skb_reset_network_header(skb);
+    pub(crate) fn enter(&mut self, device: &Device, outer_tos: u8) -> Result<(), NotEntered> {
+        if self.linear().len() < vnet_core::wire::ETHERNET_HEADER_LEN {
+            return Err(NotEntered::Cut);
         }
-        true
-    }
-
-    /// Brings the inner IP header, if there is one, into one piece. False if it is cut off.
-    #[inline]
-    pub(crate) fn pull_inner_ip(&mut self) -> bool {
-        // SAFETY: The packet is ours, and its network header is set.
-        unsafe { bindings::vnet_skb_inet_may_pull(self.as_ptr()) }
-    }
-
-    /// Takes the outer congestion marks over (RFC 6040). False if they contradict the inner ones.
-    ///
-    /// Needs [`SkBuff::pull_inner_ip`] first.
-    ///
-    /// # Errors
-    ///
-    /// ENOMEM.
-    #[inline]
-    pub(crate) fn ecn_decapsulate(&mut self, outer_tos: u8) -> Result<bool> {
-        // SAFETY: The packet is ours, and its network header is set.
-        let wrong = unsafe { bindings::vnet_skb_ecn_decapsulate(self.as_ptr(), outer_tos) };
-        to_result(wrong.min(0))?;
-        Ok(wrong == 0)
+        // SAFETY: The packet is ours and has an Ethernet header in one piece.
+        match unsafe { bindings::vnet_skb_enter(self.as_ptr(), device.as_ptr(), outer_tos) } {
+            0 => Ok(()),
+            1.. => Err(NotEntered::Congestion),
+            error if error == ENOMEM.to_errno() => Err(NotEntered::NoMemory),
+            _ => Err(NotEntered::Cut),
+        }
     }
 
     /// The outer TOS for a frame: this DSCP and the inner congestion marks (RFC 6040). Needs [`SkBuff::begin_frame`]
