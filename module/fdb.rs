@@ -17,7 +17,6 @@ use core::ops::ControlFlow;
 
 use kernel::prelude::*;
 use kernel::rbtree::{RBTree, RBTreeNode};
-use kernel::sync::atomic::{Acquire, Atomic, Relaxed, Release};
 use kernel::sync::Arc;
 use vnet_core::abi::NetCounter;
 use vnet_core::varp::{Move, Moves};
@@ -25,6 +24,7 @@ use vnet_core::{Mac, Setting};
 
 use crate::remote::{Remote, Remotes};
 use crate::settings::Live;
+use crate::sys::once::{self, Once};
 use crate::sys::percpu::{Note, Notes};
 use crate::sys::rcu::{self, Guard, RcuArc, RcuArcCell};
 use crate::sys::sync::{BhLock, LockKind};
@@ -37,21 +37,19 @@ const SWEEP_BATCH: usize = 512;
 /// The longest time between two sweeps, in milliseconds.
 const SWEEP_MAX: u32 = 10_000;
 
-/// A note that a frame from a MAC address was heard in this tick, from where it is known to be.
-const HEARD: u64 = 1 << 48;
-/// A note that a MAC address is not known to be behind another host.
-const NOT_ELSEWHERE: u64 = 2 << 48;
+/// What takes the place of a destination in a note about an address that is here. No address is so great.
+const LOCAL: u64 = 1 << 48;
 
 /// What is known of one MAC address.
 pub(crate) struct Entry {
     /// Where it is; here, if there is none.
     remote: RcuArcCell<Remote>,
     /// [`LEARNED`], [`STATIC`] or [`GONE`].
-    state: Atomic<i32>,
+    state: Once<i32>,
     /// When it was last heard, in ticks.
-    seen: Atomic<usize>,
+    seen: Once<usize>,
     /// Its moves ([`Moves::to_parts`]). Under the table's lock; listings read them without.
-    moves: [Atomic<u64>; 3],
+    moves: [Once<u64>; 3],
 }
 
 /// The entry was learned from a frame.
@@ -64,7 +62,7 @@ const GONE: i32 = 2;
 impl Entry {
     #[inline]
     fn is(&self, state: i32) -> bool {
-        self.state.load(Relaxed) == state
+        self.state.load() == state
     }
 
     /// Whether it was removed from the table after it had been found there.
@@ -75,8 +73,8 @@ impl Entry {
     #[inline]
     fn touch(&self, now: usize) {
         // Written once a tick, so that CPUs do not fight for the line.
-        if self.seen.load(Relaxed) != now {
-            self.seen.store(now, Relaxed);
+        if self.seen.load() != now {
+            self.seen.store(now);
         }
     }
 
@@ -98,22 +96,18 @@ impl Entry {
     /// Its moves.
     pub(crate) fn moves(&self) -> Moves {
         let [since, count, damped] = &self.moves;
-        Moves::from_parts([
-            since.load(Relaxed),
-            count.load(Relaxed),
-            damped.load(Relaxed),
-        ])
+        Moves::from_parts([since.load(), count.load(), damped.load()])
     }
 
     /// Only under the table's lock.
     fn set_moves(&self, moves: Moves) {
         for (place, part) in self.moves.iter().zip(moves.to_parts()) {
-            place.store(part, Relaxed);
+            place.store(part);
         }
     }
 
     fn idle(&self, now: usize) -> usize {
-        let idle = now.wrapping_sub(self.seen.load(Relaxed));
+        let idle = now.wrapping_sub(self.seen.load());
         // Another CPU may have touched it a tick after `now` was read.
         if idle > usize::MAX / 2 {
             0
@@ -170,12 +164,12 @@ pub(crate) fn mac_of(item: &Item<ByMac, Entry>) -> Mac {
 
 /// How many entries there are.
 struct Counts {
-    remote: Atomic<u32>,
-    local: Atomic<u32>,
+    remote: Once<u32>,
+    local: Once<u32>,
 }
 
 impl Counts {
-    fn of(&self, remote: bool) -> &Atomic<u32> {
+    fn of(&self, remote: bool) -> &Once<u32> {
         if remote {
             &self.remote
         } else {
@@ -186,7 +180,7 @@ impl Counts {
     /// Only under the table's lock.
     fn change(&self, remote: bool, by: i32) {
         let count = self.of(remote);
-        count.store(count.load(Relaxed).saturating_add_signed(by), Relaxed);
+        count.store(count.load().saturating_add_signed(by));
     }
 }
 
@@ -204,7 +198,7 @@ struct Entries {
     /// What was found in it, as long as it is not changed.
     notes: Arc<Notes>,
     /// Tells the notes about this table from others, and from those made before the last change.
-    edition: Atomic<u64>,
+    edition: Once<u64>,
     remotes: Arc<Remotes>,
     counts: Counts,
     settings: Arc<Live>,
@@ -256,27 +250,27 @@ impl Entries {
     }
 
     fn is_full(&self, remote: bool) -> bool {
-        self.counts.of(remote).load(Relaxed) >= self.settings.get(Setting::MaxMacs)
+        self.counts.of(remote).load() >= self.settings.get(Setting::MaxMacs)
     }
 
-    /// A note about a MAC address, and where it is heard.
+    /// The table as it is now, in this tick. What is looked up after this is of this edition, or a later one.
     #[inline]
-    fn note(&self, what: u64, mac: Mac, from: Option<IpAddr>) -> Note<'_> {
-        let edition = self.edition.load(Acquire);
-        self.notes
-            .about([key(mac) | what, edition, jiffies() as u64], from)
+    fn edition(&self) -> u64 {
+        let edition = self.edition.load();
+        once::reads_in_order();
+        edition ^ (jiffies() as u64) << 32
     }
 
     /// The table was changed. Only under its lock.
     fn changed(&self) {
-        self.edition.store(self.notes.next_edition(), Release);
+        self.edition.store(self.notes.next_edition());
     }
 
     /// Removes an entry.
     fn remove(&self, item: &Item<ByMac, Entry>, hosts: &mut Hosts, guard: &Guard) -> bool {
         let gone = self.table.remove(item, guard);
         if gone {
-            item.value().state.store(GONE, Relaxed);
+            item.value().state.store(GONE);
             let old = item.value().remote.replace(None);
             self.left(old, hosts);
             self.changed();
@@ -402,9 +396,9 @@ impl Entries {
         let is_remote = remote.is_some();
         let entry = Entry {
             remote: RcuArcCell::new(remote),
-            state: Atomic::new(state),
-            seen: Atomic::new(jiffies()),
-            moves: core::array::from_fn(|_| Atomic::new(0)),
+            state: Once::new(state),
+            seen: Once::new(jiffies()),
+            moves: core::array::from_fn(|_| Once::new(0)),
         };
         let done = self.table.insert(key(mac), entry);
         if done.is_ok() {
@@ -449,7 +443,7 @@ impl Task for Entries {
             return Some(1);
         }
         drop(walk);
-        let empty = self.counts.remote.load(Relaxed) == 0 && self.counts.local.load(Relaxed) == 0;
+        let empty = self.counts.remote.load() == 0 && self.counts.local.load() == 0;
         (!empty).then(|| self.sweep_interval())
     }
 }
@@ -471,12 +465,12 @@ impl Fdb {
     ) -> impl PinInit<Self, Error> {
         let entries = try_pin_init!(Entries {
             table: Table::new()?,
-            edition: Atomic::new(notes.next_edition()),
+            edition: Once::new(notes.next_edition()),
             notes,
             remotes,
             counts: Counts {
-                remote: Atomic::new(0),
-                local: Atomic::new(0),
+                remote: Once::new(0),
+                local: Once::new(0),
             },
             settings,
             lock <- BhLock::new(Hosts(RBTree::new()), LockKind::Fdb),
@@ -502,14 +496,26 @@ impl Fdb {
             .remote(guard)
     }
 
-    /// Takes note that a frame from a MAC address came from a host, or from here.
+    /// The note that a frame from one MAC address at a host to another one teaches nothing, and has come to the right host.
     #[inline]
-    pub(crate) fn hear(&self, mac: Mac, from: Option<IpAddr>, guard: &Guard) -> Heard {
-        let note = self.entries().note(HEARD, mac, from);
+    pub(crate) fn note(&self, source: Mac, destination: Mac, host: IpAddr) -> Note<'_> {
+        let entries = self.entries();
+        let edition = entries.edition();
+        entries
+            .notes
+            .about([key(source), key(destination), edition], Some(host))
+    }
+
+    /// Takes note that a frame from a MAC address was sent from here.
+    #[inline]
+    pub(crate) fn hear_here(&self, mac: Mac, guard: &Guard) -> Heard {
+        let entries = self.entries();
+        let edition = entries.edition();
+        let note = entries.notes.about([key(mac), LOCAL, edition], None);
         if note.is_there() {
             return Heard::Known;
         }
-        let heard = self.hear_anew(mac, from, guard);
+        let heard = self.hear(mac, None, guard);
         if heard == Heard::Known {
             note.make();
         }
@@ -517,22 +523,14 @@ impl Fdb {
     }
 
     /// Whether a MAC address is behind another host. One that is damped may as well be here.
-    #[inline]
     pub(crate) fn is_elsewhere(&self, mac: Mac, guard: &Guard) -> bool {
-        let note = self.entries().note(NOT_ELSEWHERE, mac, None);
-        if note.is_there() {
-            return false;
-        }
-        let elsewhere = self.get(mac, guard).is_some_and(|entry| {
+        self.get(mac, guard).is_some_and(|entry| {
             entry.remote(guard).is_some() && entry.moves().damped(sys::now()) == 0
-        });
-        if !elsewhere {
-            note.make();
-        }
-        elsewhere
+        })
     }
 
-    fn hear_anew(&self, mac: Mac, from: Option<IpAddr>, guard: &Guard) -> Heard {
+    /// Takes note that a frame from a MAC address came from a host, or from here.
+    pub(crate) fn hear(&self, mac: Mac, from: Option<IpAddr>, guard: &Guard) -> Heard {
         let entries = self.entries();
         match entries.table.get(&key(mac), guard).map(Item::value) {
             Some(entry) if entry.is_static() => return Heard::Known,
@@ -585,7 +583,7 @@ impl Fdb {
         };
         entries.counts.change(true, 1);
         let old = entry.remote.replace(remote);
-        entry.state.store(STATIC, Relaxed);
+        entry.state.store(STATIC);
         entries.left(old, &mut hosts);
         entries.changed();
         Ok(true)
@@ -684,7 +682,7 @@ impl Fdb {
     /// Number of remote and of local MAC addresses.
     pub(crate) fn counts(&self) -> (u32, u32) {
         let counts = &self.entries().counts;
-        (counts.remote.load(Relaxed), counts.local.load(Relaxed))
+        (counts.remote.load(), counts.local.load())
     }
 
     /// Settings that it looks at have changed: a sweep is due at once.

@@ -255,32 +255,38 @@ bool vnet_skb_may_pull(struct sk_buff *skb, unsigned int len)
 	return pskb_may_pull(skb, len);
 }
 
-/* Sets the network header, behind any VLAN tags, and brings it into the linear part. */
-bool vnet_skb_vlan_inet_prepare(struct sk_buff *skb)
+/*
+ * Begins with a frame that is to be sent: sets where its Ethernet and network headers are, the latter behind any VLAN tags,
+ * and brings it into the linear part. Returns the type of service of the inner packet, and from bit 8 its TTL; 0 if it is
+ * not IP, and an error if it is cut off.
+ */
+int vnet_skb_begin_frame(struct sk_buff *skb)
 {
-	return skb_vlan_inet_prepare(skb, false) == SKB_NOT_DROPPED_YET;
-}
-
-u32 vnet_skb_mark(const struct sk_buff *skb)
-{
-	return skb->mark;
+	skb_reset_mac_header(skb);
+	if (skb_vlan_inet_prepare(skb, false) != SKB_NOT_DROPPED_YET)
+		return -EINVAL;
+	switch (skb_protocol(skb, true)) {
+	case htons(ETH_P_IP):
+		return ip_hdr(skb)->tos | ip_hdr(skb)->ttl << 8;
+	case htons(ETH_P_IPV6):
+		return ipv6_get_dsfield(ipv6_hdr(skb)) | ipv6_hdr(skb)->hop_limit << 8;
+	}
+	return 0;
 }
 
 /*
  * The kernel's function resets the GSO fields of a packet that is too big and is going to be answered. Copies of a flooded
  * packet share them: such a packet gets fields of its own first.
  */
-int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int headroom, bool reply)
+int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int headroom, const struct net_device *dev,
+			       bool answers)
 {
+	bool reply = answers && netif_is_any_bridge_port(dev);
+
 	if (reply && skb_is_gso(skb) && !skb_gso_validate_network_len(skb, dst_mtu(dst) - headroom) &&
 	    skb_unclone(skb, GFP_ATOMIC))
 		return -ENOMEM;
 	return skb_tunnel_check_pmtu(skb, dst, headroom, reply);
-}
-
-void vnet_skb_reset_mac_header(struct sk_buff *skb)
-{
-	skb_reset_mac_header(skb);
 }
 
 /* Offset of the network header from the start of the buffer, not of the packet. */
@@ -384,29 +390,6 @@ __be16 vnet_skb_flow_port(struct net *net, struct sk_buff *skb)
 	return udp_flow_src_port(net, skb, 0, 0, true);
 }
 
-/* TTL or hop limit, and DSCP and congestion marks, of an inner packet whose network header is set and linear; 0 if not IP. */
-u8 vnet_skb_inner_ttl(const struct sk_buff *skb)
-{
-	switch (skb_protocol((struct sk_buff *)skb, true)) {
-	case htons(ETH_P_IP):
-		return ip_hdr(skb)->ttl;
-	case htons(ETH_P_IPV6):
-		return ipv6_hdr(skb)->hop_limit;
-	}
-	return 0;
-}
-
-u8 vnet_skb_inner_dsfield(const struct sk_buff *skb)
-{
-	switch (skb_protocol((struct sk_buff *)skb, true)) {
-	case htons(ETH_P_IP):
-		return ip_hdr(skb)->tos;
-	case htons(ETH_P_IPV6):
-		return ipv6_get_dsfield(ipv6_hdr(skb));
-	}
-	return 0;
-}
-
 /*
  * RFC 6040, on the way out of the tunnel. The inner network header must be set and in the linear part. A positive number
  * if the marks contradict, a negative one without memory: a mark is written into a head that nobody shares.
@@ -455,34 +438,25 @@ int vnet_skb_enter(struct sk_buff *skb, struct net_device *dev, u8 outer)
 	return vnet_skb_ecn_decapsulate(skb, outer);
 }
 
-/* RFC 6040, on the way into the tunnel: the TOS of the outer header. */
-u8 vnet_skb_ecn_encapsulate(struct sk_buff *skb, u8 tos)
-{
-	return ip_tunnel_ecn_encap(tos, ip_hdr(skb), skb);
-}
-
 /*
- * Makes room for len bytes of ours and the outer headers in front of an inner frame, and keeps its segments whole. On
- * error the packet is as it was or has a larger head.
+ * Makes room for len bytes of ours and the outer headers in front of an inner frame, and keeps its segments whole. Returns
+ * where the len bytes begin. Without memory, NULL: the packet is as it was or has a larger head.
  */
-int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len, unsigned int ip_len)
+void *vnet_skb_tunnel_push(struct sk_buff *skb, struct dst_entry *dst, unsigned int len, unsigned int ip_len)
 {
 	bool double_encap = false;
-	int err;
 
-	err = skb_cow_head(skb, LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len + ip_len +
-				sizeof(struct udphdr) + len);
-	if (unlikely(err))
-		return err;
+	if (unlikely(skb_cow_head(skb, LL_RESERVED_SPACE(dst_dev(dst)) + dst->header_len + ip_len +
+				       sizeof(struct udphdr) + len)))
+		return NULL;
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 0, 0)
 	double_encap = udp_tunnel_handle_partial(skb);
 #endif
-	err = iptunnel_handle_offloads(skb, SKB_GSO_UDP_TUNNEL_CSUM);
-	if (unlikely(err))
-		return err;
+	if (unlikely(iptunnel_handle_offloads(skb, SKB_GSO_UDP_TUNNEL_CSUM)))
+		return NULL;
 	if (!double_encap)
 		skb_set_inner_protocol(skb, htons(ETH_P_TEB));
-	return 0;
+	return __skb_push(skb, len);
 }
 
 /* Bridges. */
@@ -545,11 +519,6 @@ int vnet_for_each_lower(struct net_device *dev, int (*fn)(struct net_device *dev
 	return netdev_walk_all_lower_dev_rcu(dev, vnet_lower, &priv);
 }
 
-bool vnet_is_bridge_port(const struct net_device *dev)
-{
-	return netif_is_any_bridge_port(dev);
-}
-
 void vnet_dstats_rx_add(struct net_device *dev, unsigned int len)
 {
 	dev_dstats_rx_add(dev, len);
@@ -590,6 +559,29 @@ u32 vnet_dst_mtu(const struct dst_entry *dst)
 	return dst_mtu(dst);
 }
 
+/*
+ * The route for a packet that a device has taken. A mark can lead elsewhere by policy: such a packet neither uses nor fills
+ * what others remember.
+ */
+struct dst_entry *vnet_tunnel_route4(struct sk_buff *skb, struct net_device *dev, struct net *net, int oif, __be32 *saddr,
+				     __be32 daddr, __be16 port, struct dst_cache *cache)
+{
+	struct ip_tunnel_key key = {
+		.u.ipv4.dst = daddr,
+	};
+	struct rtable *rt;
+
+	if (skb->mark) {
+		cache = NULL;
+	} else {
+		rt = dst_cache_get_ip4(cache, saddr);
+		if (likely(rt))
+			return &rt->dst;
+	}
+	rt = udp_tunnel_dst_lookup(skb, dev, net, oif, saddr, &key, port, port, 0, cache);
+	return IS_ERR(rt) ? ERR_CAST(rt) : &rt->dst;
+}
+
 /* A route for who sends nothing on behalf of a device, with the source address that goes with it; or an error. */
 struct dst_entry *vnet_route4(struct net *net, __be32 daddr, int oif, __be32 *saddr)
 {
@@ -627,14 +619,13 @@ struct dst_entry *vnet_route6(struct net *net, struct sock *sk, const struct in6
 }
 
 struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev, struct net *net, struct sock *sk, int oif,
-				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 sport, __be16 dport,
-				     struct dst_cache *cache)
+				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 port, struct dst_cache *cache)
 {
 	struct ip_tunnel_key key = {
 		.u.ipv6.dst = *daddr,
 	};
 
-	return udp_tunnel6_dst_lookup(skb, dev, net, sk, oif, saddr, &key, sport, dport, 0, cache);
+	return udp_tunnel6_dst_lookup(skb, dev, net, sk, oif, saddr, &key, port, port, 0, skb->mark ? NULL : cache);
 }
 
 bool vnet_is_local6(struct net *net, const struct in6_addr *addr)
@@ -682,8 +673,7 @@ struct dst_entry *vnet_route6(struct net *net, struct sock *sk, const struct in6
 }
 
 struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev, struct net *net, struct sock *sk, int oif,
-				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 sport, __be16 dport,
-				     struct dst_cache *cache)
+				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 port, struct dst_cache *cache)
 {
 	return ERR_PTR(-EAFNOSUPPORT);
 }

@@ -87,10 +87,6 @@ void vnet_counter_add(u64 __percpu *counters, unsigned int index, u64 value);
 u64 vnet_counter_sum(u64 __percpu *counters, unsigned int index);
 
 bool vnet_skb_may_pull(struct sk_buff *skb, unsigned int len);
-bool vnet_skb_vlan_inet_prepare(struct sk_buff *skb);
-u32 vnet_skb_mark(const struct sk_buff *skb);
-int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int headroom, bool reply);
-void vnet_skb_reset_mac_header(struct sk_buff *skb);
 void vnet_skb_turn_back(struct sk_buff *skb, struct net_device *dev);
 unsigned int vnet_skb_network_offset(const struct sk_buff *skb);
 void vnet_skb_drop(struct sk_buff *skb);
@@ -104,17 +100,20 @@ int vnet_skb_checksum_help(struct sk_buff *skb);
 int vnet_skb_trim(struct sk_buff *skb, unsigned int len);
 struct sk_buff *vnet_skb_message(unsigned int len);
 __be16 vnet_skb_flow_port(struct net *net, struct sk_buff *skb);
-u8 vnet_skb_inner_ttl(const struct sk_buff *skb);
-u8 vnet_skb_inner_dsfield(const struct sk_buff *skb);
+int vnet_skb_begin_frame(struct sk_buff *skb);
+int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int headroom, const struct net_device *dev,
+			       bool answers);
+void *vnet_skb_tunnel_push(struct sk_buff *skb, struct dst_entry *dst, unsigned int len, unsigned int ip_len);
+struct dst_entry *vnet_tunnel_route4(struct sk_buff *skb, struct net_device *dev, struct net *net, int oif, __be32 *saddr,
+				     __be32 daddr, __be16 port, struct dst_cache *cache);
+struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev, struct net *net, struct sock *sk, int oif,
+				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 port, struct dst_cache *cache);
 int vnet_skb_enter(struct sk_buff *skb, struct net_device *dev, u8 outer);
-u8 vnet_skb_ecn_encapsulate(struct sk_buff *skb, u8 tos);
-int vnet_skb_tunnel_prepare(struct sk_buff *skb, struct dst_entry *dst, unsigned int len, unsigned int ip_len);
 int vnet_switchdev_register(struct notifier_block *nb);
 void vnet_switchdev_unregister(struct notifier_block *nb);
 bool vnet_switchdev_info(unsigned long event, void *info, struct vnet_bridge_mac *mac);
 bool vnet_is_port_of(struct net_device *dev, const struct net_device *bridge, u16 vid);
 int vnet_for_each_lower(struct net_device *dev, int (*fn)(struct net_device *dev, void *data), void *data);
-bool vnet_is_bridge_port(const struct net_device *dev);
 void vnet_dstats_rx_add(struct net_device *dev, unsigned int len);
 void vnet_dstats_rx_dropped(struct net_device *dev);
 void vnet_dstats_tx_dropped(struct net_device *dev);
@@ -125,9 +124,6 @@ struct net_device *vnet_dst_dev(const struct dst_entry *dst);
 u32 vnet_dst_mtu(const struct dst_entry *dst);
 struct dst_entry *vnet_route4(struct net *net, __be32 daddr, int oif, __be32 *saddr);
 struct dst_entry *vnet_route6(struct net *net, struct sock *sk, const struct in6_addr *daddr, int oif, struct in6_addr *saddr);
-struct dst_entry *vnet_tunnel_route6(struct sk_buff *skb, struct net_device *dev, struct net *net, struct sock *sk, int oif,
-				     struct in6_addr *saddr, const struct in6_addr *daddr, __be16 sport, __be16 dport,
-				     struct dst_cache *cache);
 bool vnet_is_local6(struct net *net, const struct in6_addr *addr);
 
 unsigned int vnet_gro_offset(struct sk_buff *skb);

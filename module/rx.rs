@@ -357,7 +357,7 @@ fn deliver(
     if skb.len() < start.saturating_add(ETHERNET_HEADER_LEN) {
         return Err(NetCounter::RxShort);
     }
-    let between_namespaces = vnet.namespace().net() != device.net();
+    let between_namespaces = !device.is_in(vnet.namespace().net());
     skb.decapsulate(start, between_namespaces)
         .map_err(|_| NetCounter::RxNoMemory)?;
     let header = skb
@@ -379,12 +379,22 @@ fn deliver(
         NotEntered::Congestion => NetCounter::RxEcn,
         NotEntered::NoMemory => NetCounter::RxNoMemory,
     })?;
-    let heard = vnet.fdb().hear(header.source, Some(origin.host), guard);
-    if heard != Heard::Known {
-        vnet.heard(header.source, Some(origin.host), heard, guard);
-    }
-    if origin.unicast && !to_group && vnet.fdb().is_elsewhere(header.destination, guard) {
-        elsewhere(vnet, device, header.destination, origin.host, guard);
+    let note = vnet
+        .fdb()
+        .note(header.source, header.destination, origin.host);
+    if !note.is_there() {
+        let heard = vnet.fdb().hear(header.source, Some(origin.host), guard);
+        if heard != Heard::Known {
+            vnet.heard(header.source, Some(origin.host), heard, guard);
+        }
+        let misled =
+            origin.unicast && !to_group && vnet.fdb().is_elsewhere(header.destination, guard);
+        if misled {
+            elsewhere(vnet, device, header.destination, origin.host, guard);
+        }
+        if heard == Heard::Known && !misled && origin.unicast {
+            note.make();
+        }
     }
     if device.deliver(skb, guard) {
         Ok(())

@@ -4,18 +4,19 @@
 //!
 //! Each is a word of its own, read without a lock. Written under RTNL.
 
-use kernel::sync::atomic::{Atomic, Relaxed};
 use vnet_core::{Setting, Settings};
 
+use crate::sys::once::Once;
+
 /// Settings that may change at any time.
-pub(crate) struct Live([Atomic<u32>; Setting::COUNT]);
+pub(crate) struct Live([Once<u32>; Setting::COUNT]);
 
 impl Live {
     /// These settings.
     pub(crate) fn new(settings: &Settings) -> Self {
         Self(core::array::from_fn(|index| {
             let setting = Setting::ALL.get(index);
-            Atomic::new(setting.map_or(0, |setting| settings.get(*setting)))
+            Once::new(setting.map_or(0, |setting| settings.get(*setting)))
         }))
     }
 
@@ -23,7 +24,7 @@ impl Live {
     #[inline]
     pub(crate) fn get(&self, setting: Setting) -> u32 {
         let value = self.0.get(setting as usize);
-        value.map_or(setting.default(), |value| value.load(Relaxed))
+        value.map_or(setting.default(), |value| value.load())
     }
 
     /// All of them, each as it is now.
@@ -39,7 +40,7 @@ impl Live {
     /// Sets all of them.
     pub(crate) fn set(&self, settings: &Settings) {
         for (setting, value) in Setting::ALL.iter().zip(&self.0) {
-            value.store(settings.get(*setting), Relaxed);
+            value.store(settings.get(*setting));
         }
     }
 }

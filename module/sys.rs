@@ -8,6 +8,7 @@
 pub(crate) mod genl;
 pub(crate) mod net;
 pub(crate) mod netdev;
+pub(crate) mod once;
 pub(crate) mod percpu;
 pub(crate) mod rcu;
 pub(crate) mod route;

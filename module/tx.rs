@@ -23,9 +23,12 @@ use crate::remote::Remote;
 use crate::sys::netdev::OwnDevice;
 use crate::sys::rcu::Guard;
 use crate::sys::route::{Flow, NoRoute, Route};
-use crate::sys::skb::SkBuff;
+use crate::sys::skb::{Inner, SkBuff};
 use crate::sys::udp::Envelope;
 use crate::varp::Unknown;
+
+/// The congestion mark in a type of service.
+const ECN_MASK: u8 = 3;
 
 /// What is the same for all packets that a frame, or a message, makes.
 pub(crate) struct Sender<'a> {
@@ -49,16 +52,16 @@ pub(crate) fn transmit(vnet: &Vnet, device: &OwnDevice<Vnet>, mut skb: SkBuff, g
     let Some(header) = header else {
         return drop_frame(vnet, device, NetCounter::TxShort);
     };
-    if !skb.begin_frame() {
+    let Some(inner) = skb.begin_frame() else {
         return drop_frame(vnet, device, NetCounter::TxShort);
-    }
+    };
     if header.source.is_valid_source() {
         vnet.hear_here(header.source, guard);
     }
     let Some(underlay) = vnet.namespace().underlay(guard) else {
         return drop_frame(vnet, device, NetCounter::TxNoSocket);
     };
-    let sender = Sender::for_frame(vnet, device, underlay, &mut skb);
+    let sender = Sender::for_frame(vnet, device, underlay, &mut skb, inner);
     if header.destination.is_group() {
         return sender.flood(skb);
     }
@@ -77,7 +80,7 @@ impl Vnet {
     /// A frame from a MAC address was sent from here.
     #[inline]
     pub(crate) fn hear_here(&self, mac: Mac, guard: &Guard) {
-        let heard = self.fdb().hear(mac, None, guard);
+        let heard = self.fdb().hear_here(mac, guard);
         if heard != Heard::Known {
             self.heard(mac, None, heard, guard);
         }
@@ -92,16 +95,15 @@ impl<'a> Sender<'a> {
         device: &'a OwnDevice<Vnet>,
         underlay: &'a Underlay,
         skb: &mut SkBuff,
+        inner: Inner,
     ) -> Self {
         let dscp = match underlay.dscp {
-            abi::DSCP_INHERIT => skb.inner_dscp(),
+            abi::DSCP_INHERIT => inner.tos & !ECN_MASK,
             dscp => dscp << 2,
         };
         let ttl = match underlay.ttl {
-            abi::TTL_INHERIT => match skb.inner_ttl() {
-                0 => abi::TTL_DEFAULT,
-                ttl => ttl,
-            },
+            abi::TTL_INHERIT if inner.ttl == 0 => abi::TTL_DEFAULT,
+            abi::TTL_INHERIT => inner.ttl,
             ttl => ttl,
         };
         let source_port = if vnet.flow_port() {
@@ -113,11 +115,24 @@ impl<'a> Sender<'a> {
             vnet,
             device,
             underlay,
-            tos: skb.ecn_encapsulate(dscp),
+            // RFC 6040, normal mode: the outer congestion mark is the inner one.
+            tos: dscp | (inner.tos & ECN_MASK),
             ttl,
             source_port,
             told: Cell::new(false),
         }
+    }
+
+    /// For a frame that has waited.
+    pub(crate) fn for_held(
+        vnet: &'a Vnet,
+        device: &'a OwnDevice<Vnet>,
+        underlay: &'a Underlay,
+        skb: &mut SkBuff,
+    ) -> Self {
+        // It was whole before.
+        let inner = skb.begin_frame().unwrap_or(Inner { tos: 0, ttl: 0 });
+        Self::for_frame(vnet, device, underlay, skb, inner)
     }
 
     /// For messages of our own.
@@ -221,8 +236,7 @@ impl<'a> Sender<'a> {
         let fits_link = device.mtu().saturating_add(overhead) <= route.link_mtu();
         if fits_link {
             // One answer will do for a frame that goes to many.
-            let answers = device.is_bridge_port() && !self.told.get();
-            match skb.fits_path(&route, overhead as i32, answers) {
+            match skb.fits_path(&route, overhead as i32, device, !self.told.get()) {
                 Ok(true) => {}
                 Ok(false) => {
                     self.told.set(true);
@@ -247,7 +261,7 @@ impl<'a> Sender<'a> {
             ttl: self.ttl,
             // A router does not tell where a packet to a group does not fit.
             fragment: !fits_link || destination.is_multicast(),
-            between_namespaces: device.net() != net,
+            between_namespaces: !device.is_in(net),
         };
         socket.send(skb, route, &envelope);
     }

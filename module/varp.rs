@@ -12,7 +12,6 @@
 use core::net::IpAddr;
 
 use kernel::prelude::*;
-use kernel::sync::atomic::{Atomic, Relaxed};
 use vnet_core::abi::{self, NetCounter};
 use vnet_core::varp::{
     Announcer, Appearance, Due, Fate, Held, Pending, PendingState, Resolver, Submitted,
@@ -23,6 +22,7 @@ use vnet_core::{Bucket, Instant, Mac, Setting, Settings};
 use crate::device::Vnet;
 use crate::netlink;
 use crate::sys::netdev::OwnDevice;
+use crate::sys::once::Once;
 use crate::sys::rcu::{self, Guard};
 use crate::sys::rtnl;
 use crate::sys::skb::SkBuff;
@@ -90,9 +90,9 @@ struct Work {
     #[pin]
     state: BhLock<State>,
     /// Addresses in the resolver, for those who do not want to take the lock for nothing.
-    unresolved: Atomic<u32>,
+    unresolved: Once<u32>,
     /// Until when answers are told of, in milliseconds since boot.
-    watched_until: Atomic<u64>,
+    watched_until: Once<u64>,
 }
 
 /// VARP of one vnet.
@@ -173,8 +173,8 @@ impl Varp {
         let work = try_pin_init!(Work {
             device,
             state <- BhLock::new(state, LockKind::Varp),
-            unresolved: Atomic::new(0),
-            watched_until: Atomic::new(0),
+            unresolved: Once::new(0),
+            watched_until: Once::new(0),
         }? Error);
         try_pin_init!(Self {
             work <- Delayed::new(work),
@@ -226,7 +226,7 @@ impl Varp {
         }
         let submitted = resolver.submit(mac, frame, now, &settings);
         let count = resolver.pending().len() as u32;
-        self.inner().unresolved.store(count, Relaxed);
+        self.inner().unresolved.store(count);
         if submitted.ask {
             // With the lock held, so that nobody puts off what another has made due.
             self.schedule(state.next_due(), now);
@@ -239,7 +239,7 @@ impl Varp {
     /// Who makes addresses up comes here with each frame, and then does not take the lock for nothing. A frame that begins to
     /// wait at the same moment waits for the next one.
     pub(crate) fn heard_of(&self, vnet: &Vnet, mac: Mac, guard: &Guard) {
-        if self.inner().unresolved.load(Relaxed) != 0 {
+        if self.inner().unresolved.load() != 0 {
             self.resolved(vnet, mac, guard);
         }
     }
@@ -264,7 +264,7 @@ impl Varp {
         *was_unknown |= resolver.knows(mac);
         let frame = resolver.take(mac);
         let count = resolver.pending().len() as u32;
-        inner.unresolved.store(count, Relaxed);
+        inner.unresolved.store(count);
         frame
     }
 
@@ -280,7 +280,7 @@ impl Varp {
                 inner.device.count_tx_dropped();
                 continue;
             };
-            let sender = Sender::for_frame(vnet, &inner.device, underlay, &mut frame);
+            let sender = Sender::for_held(vnet, &inner.device, underlay, &mut frame);
             match (entry, remote) {
                 (_, Some(remote)) => sender.send(frame, remote),
                 // The table has no room for it.
@@ -380,12 +380,12 @@ impl Varp {
     /// Answers are told of from now on, for a while.
     pub(crate) fn watch(&self) {
         let until = sys::now().plus(abi::PROBE_WATCH).as_millis();
-        self.inner().watched_until.store(until, Relaxed);
+        self.inner().watched_until.store(until);
     }
 
     /// Whether answers are told of.
     pub(crate) fn is_watched(&self) -> bool {
-        self.inner().watched_until.load(Relaxed) > sys::now().as_millis()
+        self.inner().watched_until.load() > sys::now().as_millis()
     }
 
     /// Frames that are held, and addresses that are unknown.
@@ -437,7 +437,7 @@ impl Varp {
             let frame = state.resolver.as_mut().and_then(Resolver::clear);
             if frame.is_none() {
                 let resolver = state.resolver.take();
-                inner.unresolved.store(0, Relaxed);
+                inner.unresolved.store(0);
                 drop(state);
                 drop(resolver);
                 return;
@@ -492,12 +492,12 @@ impl Work {
                     .resolver
                     .as_ref()
                     .map_or(0, |r| r.pending().len() as u32);
-                self.unresolved.store(count, Relaxed);
+                self.unresolved.store(count);
                 drop(state);
                 match due {
                     Due::Ask(mac) => sender.tell_all(VarpOpcode::Request, mac),
                     Due::Flood(mut frame) => {
-                        Sender::for_frame(vnet, &self.device, underlay, &mut frame).flood(frame);
+                        Sender::for_held(vnet, &self.device, underlay, &mut frame).flood(frame);
                     }
                     Due::Drop(_) => {
                         vnet.count(NetCounter::UnknownDropped);

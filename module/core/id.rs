@@ -24,11 +24,13 @@ impl VnetId {
     pub const PHYSICAL: Self = Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]);
 
     /// The id with these bytes, network byte order.
+    #[inline]
     pub const fn from_bytes(bytes: [u8; ID_LEN]) -> Self {
         Self(bytes)
     }
 
     /// The bytes, network byte order.
+    #[inline]
     pub const fn as_bytes(&self) -> &[u8; ID_LEN] {
         &self.0
     }

@@ -17,26 +17,31 @@ impl Mac {
     pub const BROADCAST: Self = Self([0xff; MAC_LEN]);
 
     /// The address with these bytes.
+    #[inline]
     pub const fn from_bytes(bytes: [u8; MAC_LEN]) -> Self {
         Self(bytes)
     }
 
     /// The bytes.
+    #[inline]
     pub const fn as_bytes(&self) -> &[u8; MAC_LEN] {
         &self.0
     }
 
     /// Whether it addresses a group; the broadcast address does.
+    #[inline]
     pub const fn is_group(&self) -> bool {
         self.0[0] & 1 != 0
     }
 
     /// Whether all bytes are zero.
+    #[inline]
     pub const fn is_zero(&self) -> bool {
         matches!(self.0, [0, 0, 0, 0, 0, 0])
     }
 
     /// Whether a frame may come from it, and a table may hold it: neither zero nor a group.
+    #[inline]
     pub const fn is_valid_source(&self) -> bool {
         !self.is_group() && !self.is_zero()
     }

@@ -35,6 +35,7 @@ macro_rules! settings {
             }
 
             /// Value unless set.
+            #[inline]
             pub const fn default(self) -> u32 {
                 match self { $(Self::$variant => $default,)* }
             }
@@ -108,6 +109,7 @@ pub enum Unknown {
 
 impl Settings {
     /// A setting's value.
+    #[inline]
     pub fn get(&self, setting: Setting) -> u32 {
         self.0
             .get(setting as usize)

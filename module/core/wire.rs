@@ -52,6 +52,7 @@ pub enum MessageId {
 
 impl MessageId {
     /// The message with this number.
+    #[inline]
     pub const fn from_u16(value: u16) -> Option<Self> {
         match value {
             1 => Some(Self::Varp),
@@ -62,6 +63,7 @@ impl MessageId {
     }
 
     /// Reads the message header that a datagram begins with, and ignores the opcode.
+    #[inline]
     pub const fn parse(datagram: &[u8]) -> Result<Self, WireError> {
         let Some([high, low, _, _]) = datagram.first_chunk::<MESSAGE_HEADER_LEN>() else {
             return Err(WireError::Short);

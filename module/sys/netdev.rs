@@ -57,6 +57,14 @@ impl Device {
         unsafe { Net::from_ptr(bindings::vnet_dev_net(self.as_ptr())) }
     }
 
+    /// Whether it is in a namespace now.
+    #[inline]
+    pub(crate) fn is_in(&self, net: Net) -> bool {
+        // SAFETY: The device lives; a word that may change at any time.
+        let now = unsafe { core::ptr::read_volatile(&raw const (*self.as_ptr()).nd_net.net) };
+        core::ptr::eq(now, net.as_ptr())
+    }
+
     /// Its index in its namespace.
     pub(crate) fn index(&self) -> u32 {
         // SAFETY: The device lives.
@@ -89,13 +97,6 @@ impl Device {
         // SAFETY: The device lives; a word that may change at any time.
         let flags = unsafe { core::ptr::read_volatile(&raw const (*self.as_ptr()).flags) };
         flags & bindings::net_device_flags_IFF_UP != 0
-    }
-
-    /// Whether it is a port of a bridge.
-    #[inline]
-    pub(crate) fn is_bridge_port(&self) -> bool {
-        // SAFETY: The device lives.
-        unsafe { bindings::vnet_is_bridge_port(self.as_ptr()) }
     }
 
     /// Sets its MTU, as `ip link set mtu` does.

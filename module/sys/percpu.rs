@@ -9,6 +9,7 @@ use kernel::prelude::*;
 use kernel::sync::atomic::{Atomic, Relaxed};
 
 use super::bindings;
+use super::once::Once;
 
 /// A set of counters.
 ///
@@ -89,7 +90,7 @@ pub(crate) struct Notes {
     editions: Atomic<u64>,
 }
 
-// SAFETY: Every CPU has its own, and each is one atomic word.
+// SAFETY: Every CPU has its own, and each is one word.
 unsafe impl Send for Notes {}
 // SAFETY: As above.
 unsafe impl Sync for Notes {}
@@ -100,7 +101,7 @@ unsafe impl Sync for Notes {}
 ///
 /// Points to a word of a CPU.
 pub(crate) struct Note<'a> {
-    place: *const Atomic<u64>,
+    place: *const Once<u64>,
     hash: u64,
     notes: PhantomData<&'a Notes>,
 }
@@ -138,9 +139,9 @@ impl Notes {
         self.editions.fetch_add(1, Relaxed).wrapping_add(1)
     }
 
-    /// The note about three numbers and a host.
+    /// The note about three numbers and a host. The last number says which table, in what edition, and when.
     #[inline]
-    pub(crate) fn about(&self, [what, edition, time]: [u64; 3], host: Option<IpAddr>) -> Note<'_> {
+    pub(crate) fn about(&self, [a, b, edition]: [u64; 3], host: Option<IpAddr>) -> Note<'_> {
         let [k0, k1, k2] = self.keys;
         let host = match host {
             None => 0,
@@ -150,7 +151,7 @@ impl Notes {
                 mix((bits >> 64) as u64 ^ k1, bits as u64 ^ k2) | (1 << 33)
             }
         };
-        let hash = mix(mix(what ^ k0, edition ^ k1) ^ host ^ k2, time ^ k0) | 1;
+        let hash = mix(mix(a ^ k0, b ^ k1) ^ host ^ k2, edition ^ k0) | 1;
         let index = (hash >> 32) as usize % NOTES;
         // SAFETY: By the type invariant there are so many words on each CPU. Whether this is still the CPU when the word is read or
         // written does not matter.
@@ -173,20 +174,20 @@ impl Drop for Notes {
 
 impl Note<'_> {
     #[inline]
-    fn place(&self) -> &Atomic<u64> {
-        // SAFETY: By the type invariant; all accesses are atomic.
+    fn place(&self) -> &Once<u64> {
+        // SAFETY: By the type invariant, which is there as long as the notes.
         unsafe { &*self.place }
     }
 
     /// Whether it was made, and is there still.
     #[inline]
     pub(crate) fn is_there(&self) -> bool {
-        self.place().load(Relaxed) == self.hash
+        self.place().load() == self.hash
     }
 
     /// Makes it.
     #[inline]
     pub(crate) fn make(&self) {
-        self.place().store(self.hash, Relaxed);
+        self.place().store(self.hash);
     }
 }

@@ -10,7 +10,7 @@ use core::ptr::NonNull;
 
 use kernel::alloc::Flags;
 use kernel::prelude::*;
-use kernel::sync::atomic::{Acquire, Atomic, Full, Relaxed};
+use kernel::sync::atomic::{Atomic, Full, Relaxed};
 
 use super::bindings;
 
@@ -195,7 +195,8 @@ impl<T> RcuArcCell<T> {
     /// What is in it now.
     #[inline]
     pub(crate) fn load<'g>(&'g self, _guard: &'g Guard) -> Option<&'g T> {
-        let pointer = NonNull::new(self.0.load(Acquire))?;
+        // SAFETY: A word that is written whole: what RCU's dereference does.
+        let pointer = NonNull::new(unsafe { self.0.as_ptr().read_volatile() })?;
         // SAFETY: By the type invariant it was alive when it was loaded; freeing waits for the guard.
         Some(unsafe { &pointer.as_ref().value.value })
     }
@@ -235,8 +236,9 @@ impl<T> RcuBoxCell<T> {
     /// What is in it now.
     #[inline]
     pub(crate) fn load<'g>(&'g self, _guard: &'g Guard) -> Option<&'g T> {
-        // SAFETY: By the type invariant it was alive when it was loaded; `replace` waits for the guard.
-        unsafe { self.0.load(Acquire).as_ref() }
+        // SAFETY: A word that is written whole: what RCU's dereference does. By the type invariant it was alive when it was
+        // loaded; `replace` waits for the guard.
+        unsafe { self.0.as_ptr().read_volatile().as_ref() }
     }
 
     /// Puts something else in and waits until no reader sees what was in it, which is returned. Sleeps.

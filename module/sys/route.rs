@@ -61,6 +61,8 @@ impl Drop for RouteCache {
 /// Owns a count of the route, which is one to the family of `source`.
 pub(crate) struct Route {
     dst: NonNull<bindings::dst_entry>,
+    /// The device that it left through when it was found. RCU keeps it, or the route does.
+    egress: *mut bindings::net_device,
     source: IpAddr,
 }
 
@@ -107,34 +109,25 @@ impl Route {
         cache: &RouteCache,
     ) -> Result<Self, NoRoute> {
         let port = flow.port.to_be();
-        // A mark can lead elsewhere by policy: such a packet neither uses nor fills what others remember.
-        let cache = match skb.mark() {
-            0 => cache.cache.get(),
-            _ => core::ptr::null_mut(),
-        };
+        let cache = cache.cache.get();
         let (dst, source) = match flow.destination {
             IpAddr::V4(destination) => {
-                let mut key = bindings::ip_tunnel_key::default();
-                key.u.ipv4.dst = u32::from_ne_bytes(destination.octets());
                 let mut source = 0;
                 // SAFETY: All pointers are to live objects; softirqs are off, as a device transmits.
-                let rt = unsafe {
-                    bindings::udp_tunnel_dst_lookup(
+                let dst = unsafe {
+                    bindings::vnet_tunnel_route4(
                         skb.as_ptr(),
                         device.as_ptr(),
                         net.as_ptr(),
                         flow.device as i32,
                         &mut source,
-                        &key,
+                        u32::from_ne_bytes(destination.octets()),
                         port,
-                        port,
-                        0,
                         cache,
                     )
                 };
                 let source = Ipv4Addr::from(source.to_ne_bytes());
-                // The entry is the first field of an IPv4 route.
-                (rt.cast::<bindings::dst_entry>(), IpAddr::V4(source))
+                (dst, IpAddr::V4(source))
             }
             IpAddr::V6(destination) => {
                 let mut source = bindings::in6_addr::default();
@@ -149,7 +142,6 @@ impl Route {
                         &mut source,
                         &in6(destination),
                         port,
-                        port,
                         cache,
                     )
                 };
@@ -159,7 +151,7 @@ impl Route {
         // SAFETY: The lookups count what they return for us, and it is of the family of the source.
         let route = unsafe { Self::from_lookup(dst, source) }?;
         // The lookup checks this only when it fills the cache, which several devices share.
-        if route.device_ptr() == device.as_ptr() {
+        if route.egress == device.as_ptr() {
             return Err(NoRoute::Loop);
         }
         Ok(route)
@@ -217,20 +209,21 @@ impl Route {
             });
         }
         let dst = NonNull::new(dst).ok_or(NoRoute::Unreachable)?;
+        // SAFETY: The route lives.
+        let egress = unsafe { bindings::vnet_dst_dev(dst.as_ptr()) };
         // INVARIANT: By the caller's promise.
-        Ok(Self { dst, source })
-    }
-
-    fn device_ptr(&self) -> *mut bindings::net_device {
-        // SAFETY: The route lives, by the type invariant.
-        unsafe { bindings::vnet_dst_dev(self.dst.as_ptr()) }
+        Ok(Self {
+            dst,
+            egress,
+            source,
+        })
     }
 
     /// MTU of the device that it leaves through.
     #[inline]
     pub(crate) fn link_mtu(&self) -> u32 {
         // SAFETY: The route keeps its device.
-        unsafe { (*self.device_ptr()).mtu }
+        unsafe { core::ptr::read_volatile(&raw const (*self.egress).mtu) }
     }
 
     /// The route as C wants it.
@@ -265,7 +258,7 @@ impl Drop for Route {
 pub(crate) fn egress(net: Net, destination: IpAddr, device: u32) -> Option<(u32, u32)> {
     let route = Route::find_own(net, None, destination, device).ok()?;
     // SAFETY: The route keeps its device.
-    let index = unsafe { (*route.device_ptr()).ifindex } as u32;
+    let index = unsafe { (*route.egress).ifindex } as u32;
     Some((index, route.link_mtu()))
 }
 

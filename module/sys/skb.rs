@@ -43,6 +43,15 @@ pub(crate) struct Outer {
     pub(crate) broadcast: bool,
 }
 
+/// Of the IP header in a frame, what the outer one depends on; zero if the frame is not IP.
+#[derive(Clone, Copy)]
+pub(crate) struct Inner {
+    /// Type of service, or traffic class.
+    pub(crate) tos: u8,
+    /// Time to live, or hop limit.
+    pub(crate) ttl: u8,
+}
+
 /// Why a frame cannot be one that came in.
 pub(crate) enum NotEntered {
     /// The Ethernet header, or the IP header that should follow it, is cut off.
@@ -178,27 +187,6 @@ impl SkBuff {
         u16::from_be(unsafe { bindings::vnet_skb_flow_port(net.as_ptr(), self.as_ptr()) })
     }
 
-    /// TTL or hop limit of the inner packet, 0 if it is not IP. Needs [`SkBuff::begin_frame`] first.
-    #[inline]
-    pub(crate) fn inner_ttl(&self) -> u8 {
-        // SAFETY: The packet is alive, and its network header is set and linear.
-        unsafe { bindings::vnet_skb_inner_ttl(self.as_ptr()) }
-    }
-
-    /// DSCP of the inner packet, in the upper six bits; 0 if it is not IP. Needs [`SkBuff::begin_frame`] first.
-    #[inline]
-    pub(crate) fn inner_dscp(&self) -> u8 {
-        // SAFETY: The packet is alive, and its network header is set and linear.
-        unsafe { bindings::vnet_skb_inner_dsfield(self.as_ptr()) & 0xfc }
-    }
-
-    /// Its mark, by which policy routing may tell it apart.
-    #[inline]
-    pub(crate) fn mark(&self) -> u32 {
-        // SAFETY: The packet is alive.
-        unsafe { bindings::vnet_skb_mark(self.as_ptr()) }
-    }
-
     /// Another packet with the same bytes.
     pub(crate) fn duplicate(&self) -> Option<Self> {
         // SAFETY: The packet is alive.
@@ -258,14 +246,13 @@ impl SkBuff {
     }
 
     /// Marks where the Ethernet header of a packet that is to be sent begins, and where the network header, behind any
-    /// VLAN tags. That is brought into one piece; false if it is cut off.
+    /// VLAN tags. That is brought into one piece; none if it is cut off.
     #[inline]
-    pub(crate) fn begin_frame(&mut self) -> bool {
+    pub(crate) fn begin_frame(&mut self) -> Option<Inner> {
         // SAFETY: The packet is ours.
-        unsafe {
-            bindings::vnet_skb_reset_mac_header(self.as_ptr());
-            bindings::vnet_skb_vlan_inet_prepare(self.as_ptr())
-        }
+        let inner = unsafe { bindings::vnet_skb_begin_frame(self.as_ptr()) };
+        let [tos, ttl, ..] = u32::try_from(inner).ok()?.to_le_bytes();
+        Some(Inner { tos, ttl })
     }
 
     /// Takes `len` bytes of outer headers off and makes what follows a frame from outside.
@@ -305,16 +292,8 @@ impl SkBuff {
         }
     }
 
-    /// The outer TOS for a frame: this DSCP and the inner congestion marks (RFC 6040). Needs [`SkBuff::begin_frame`]
-    /// first.
-    #[inline]
-    pub(crate) fn ecn_encapsulate(&self, dscp: u8) -> u8 {
-        // SAFETY: The packet is alive, and its network header is set and linear.
-        unsafe { bindings::vnet_skb_ecn_encapsulate(self.as_ptr(), dscp) }
-    }
-
-    /// Checks that it fits the path with `overhead` bytes more. If not, and its sender behind the bridge must be told, it
-    /// has been turned into the ICMP message that does so: false.
+    /// Checks that it fits the path with `overhead` bytes more. If not, and `answers`, and the device is a port of a bridge,
+    /// behind which its sender must be told, it has been turned into the ICMP message that does so: false.
     ///
     /// # Errors
     ///
@@ -324,11 +303,18 @@ impl SkBuff {
         &mut self,
         route: &Route,
         overhead: i32,
-        bridged: bool,
+        device: &Device,
+        answers: bool,
     ) -> Result<bool> {
-        // SAFETY: The packet is ours, the route alive.
+        // SAFETY: The packet is ours, route and device alive.
         let answered = unsafe {
-            bindings::vnet_skb_tunnel_check_pmtu(self.as_ptr(), route.as_ptr(), overhead, bridged)
+            bindings::vnet_skb_tunnel_check_pmtu(
+                self.as_ptr(),
+                route.as_ptr(),
+                overhead,
+                device.as_ptr(),
+                answers,
+            )
         };
         to_result(answered.min(0))?;
         Ok(answered == 0)
@@ -356,14 +342,12 @@ impl SkBuff {
     ) -> Result {
         let ip_len = if route.source().is_ipv4() { 20 } else { 40 };
         // SAFETY: The packet is ours, the route alive.
-        to_result(unsafe {
-            bindings::vnet_skb_tunnel_prepare(self.as_ptr(), route.as_ptr(), N as u32, ip_len)
-        })?;
+        let start = unsafe {
+            bindings::vnet_skb_tunnel_push(self.as_ptr(), route.as_ptr(), N as u32, ip_len)
+        };
+        let start = NonNull::new(start.cast::<[u8; N]>()).ok_or(ENOMEM)?;
         // SAFETY: There is room for N bytes, just made in a head that nobody shares.
-        unsafe {
-            let start = bindings::skb_push(self.as_ptr(), N as u32);
-            start.cast::<[u8; N]>().write(*header);
-        }
+        unsafe { start.write(*header) };
         Ok(())
     }
 }

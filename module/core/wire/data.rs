@@ -33,6 +33,7 @@ impl DataHeader {
     }
 
     /// Reads the header that a datagram begins with.
+    #[inline]
     pub fn parse(datagram: &[u8]) -> Result<Self, WireError> {
         match datagram.first_chunk() {
             Some(header) => Self::parse_fixed(header),

@@ -21,6 +21,7 @@ pub struct EthernetHeader {
 
 impl EthernetHeader {
     /// Reads the header that a frame begins with.
+    #[inline]
     pub fn parse(frame: &[u8]) -> Result<Self, WireError> {
         match frame.first_chunk() {
             Some(header) => Ok(Self::parse_fixed(header)),
