@@ -25,7 +25,7 @@ use crate::sys::rcu::Guard;
 use crate::sys::skb::{NotEntered, Outer, SkBuff};
 use crate::sys::udp::Receiver;
 use crate::sys::{self, route};
-use crate::tx::{self, Sender};
+use crate::tx::{self, Sender, ECN_MASK};
 use crate::varp::Event;
 
 const UDP_LEN: usize = 8;
@@ -240,7 +240,13 @@ impl Namespace {
             // What was forwarded is never forwarded again.
             return true;
         }
-        tx::forward(self, underlay, Some(origin.host), &[payload, &[]]);
+        tx::forward(
+            self,
+            underlay,
+            Some(origin.host),
+            origin.tos,
+            &[payload, &[]],
+        );
         true
     }
 
@@ -295,12 +301,15 @@ impl Namespace {
             Ok(message) => message,
             Err(error) => return Err(error.counter()),
         };
+        // Who wraps does not ask for marks on the way, but one may come all the same.
+        let congested = origin.tos & ECN_MASK == ECN_MASK;
+        let tos = packet.tos | if congested { ECN_MASK } else { 0 };
         if packet.ttl > 1 && message != MessageId::Vfwd {
             tx::relay(
                 self,
                 underlay,
                 source,
-                packet.ttl.saturating_sub(1),
+                (tos, packet.ttl.saturating_sub(1)),
                 packet.payload,
             );
         }
@@ -314,7 +323,7 @@ impl Namespace {
         }
         let inner = Origin {
             host: source,
-            tos: origin.tos,
+            tos,
             unicast: false,
             offset,
         };

@@ -27,8 +27,8 @@ use crate::sys::skb::{Inner, SkBuff};
 use crate::sys::udp::Envelope;
 use crate::varp::Unknown;
 
-/// The congestion mark in a type of service.
-const ECN_MASK: u8 = 3;
+/// The congestion mark in a type of service; all of it set says that there was congestion.
+pub(crate) const ECN_MASK: u8 = 3;
 
 /// What is the same for all packets that a frame, or a message, makes.
 pub(crate) struct Sender<'a> {
@@ -284,7 +284,7 @@ impl<'a> Sender<'a> {
     /// Sends a message of our own wrapped (VFWD) to each peer.
     fn forward(&self, message: &[&[u8]; 2]) {
         let namespace = self.vnet.namespace();
-        forward(namespace, self.underlay, None, message);
+        forward(namespace, self.underlay, None, self.tos, message);
     }
 
     /// Tells everyone something about a MAC address.
@@ -349,7 +349,7 @@ impl<'a> Sender<'a> {
                 let group = forward_group(self.underlay);
                 let bytes = message.emit();
                 let parts = [&bytes[..], &[]];
-                if send_wrapped(self.underlay, route, to, None, group, &parts) {
+                if send_wrapped(self.underlay, route, to, None, group, self.tos, &parts) {
                     self.count_told(opcode);
                     self.vnet.namespace().count(HostCounter::TxForward);
                 } else {
@@ -384,8 +384,7 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// Type of service of what is sent on behalf of no frame, and of what is wrapped or relayed: that is never marked for
-/// congestion, as nobody would take the mark over.
+/// Type of service of what is sent on behalf of no frame, without a congestion mark.
 fn own_tos(underlay: &Underlay) -> u8 {
     match underlay.dscp {
         abi::DSCP_INHERIT => 0,
@@ -409,11 +408,13 @@ fn forward_group(underlay: &Underlay) -> IpAddr {
     }
 }
 
-/// Sends a message to each peer, wrapped (VFWD), but not to the host that it came from.
+/// Sends a message that has or had the congestion mark in `tos` to each peer, wrapped (VFWD), but not to the host that it came
+/// from.
 pub(crate) fn forward(
     namespace: &Namespace,
     underlay: &Underlay,
     from: Option<IpAddr>,
+    tos: u8,
     message: &[&[u8]; 2],
 ) {
     let group = forward_group(underlay);
@@ -424,7 +425,7 @@ pub(crate) fn forward(
         }
         let socket = underlay.socket(to);
         let sent = Route::find_own(namespace.net(), socket, to, underlay.device)
-            .is_ok_and(|route| send_wrapped(underlay, route, to, from, group, message));
+            .is_ok_and(|route| send_wrapped(underlay, route, to, from, group, tos, message));
         if sent {
             namespace.count(HostCounter::TxForward);
         }
@@ -437,6 +438,7 @@ fn send_wrapped(
     to: IpAddr,
     from: Option<IpAddr>,
     group: IpAddr,
+    tos: u8,
     [first, second]: &[&[u8]; 2],
 ) -> bool {
     let unspecified: IpAddr = match group {
@@ -447,8 +449,8 @@ fn send_wrapped(
     let Some(len) = first.len().checked_add(second.len()) else {
         return false;
     };
-    let ttl = own_ttl(underlay);
-    let Some(header) = ForwardHeader::emit(from, group, underlay.port, ttl, len) else {
+    let kind = (own_tos(underlay) | (tos & ECN_MASK), own_ttl(underlay));
+    let Some(header) = ForwardHeader::emit(from, group, underlay.port, kind, len) else {
         return false;
     };
     let skb = SkBuff::message(&[header.as_bytes(), first, second], 0);
@@ -460,8 +462,9 @@ fn send_wrapped(
         destination: to,
         source_port: underlay.port,
         port: underlay.port,
+        // Not that of the packet inside, which carries its own.
         tos: own_tos(underlay),
-        ttl,
+        ttl: own_ttl(underlay),
         fragment: true,
         between_namespaces: false,
     };
@@ -474,7 +477,7 @@ pub(crate) fn relay(
     namespace: &Namespace,
     underlay: &Underlay,
     source: IpAddr,
-    ttl: u8,
+    (tos, ttl): (u8, u8),
     payload: &[u8],
 ) {
     let Some(group) = underlay.group().map(Remote::address) else {
@@ -497,7 +500,7 @@ pub(crate) fn relay(
             destination: group,
             source_port: underlay.port,
             port: underlay.port,
-            tos: own_tos(underlay),
+            tos: own_tos(underlay) | (tos & ECN_MASK),
             ttl,
             fragment: true,
             between_namespaces: false,

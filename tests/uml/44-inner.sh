@@ -32,6 +32,7 @@ outer() {
 from_h1='udp port 1798 and src 192.0.2.1 and greater 500'
 outer "$from_h1 and ip[1] = 1" on a1 ping -c 3 -i 0.2 -s 600 -Q 1 10.0.0.2
 outer "$from_h1 and ip[1] = 2" on a1 ping -c 3 -i 0.2 -s 600 -Q 2 10.7.0.2
+outer "$from_h1 and ip[1] = 3" on a1 ping -c 3 -i 0.2 -s 600 -Q 3 10.0.0.2
 outer "$from_h1 and ip[1] = 0" on a1 ping -c 3 -i 0.2 -s 600 -Q 0xb8 10.0.0.2
 
 before=$(counter h2 0005 rx-packets)

@@ -4,7 +4,7 @@
 
 frames.py sources IF COUNT                broadcast frames from COUNT source addresses 06:00:xx:xx:xx:xx
 frames.py replay IF PCAP NUMBER...        these frames of a capture (from 1), without UDP checksum
-frames.py udp IF SRC DST HEX              a UDP 1798 packet from SRC to DST (broadcast MAC) with this payload
+frames.py udp IF SRC DST HEX [TOS]        a UDP 1798 packet from SRC to DST (broadcast MAC) with this payload
 frames.py ring IF COUNT                   VLAN-tagged IPv4 frames, of which only 14 bytes are in the packet's first piece
 frames.py list PCAP                       number, source, destination, length of each frame
 """
@@ -40,9 +40,9 @@ def checksum(data):
     return 0xFFFF - total
 
 
-def udp(source, destination, payload, port=1798):
+def udp(source, destination, payload, port=1798, tos=0):
     source, destination = (ipaddress.IPv4Address(a).packed for a in (source, destination))
-    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28 + len(payload), 1, 0, 64, 17, 0, source, destination)
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, tos, 28 + len(payload), 1, 0, 64, 17, 0, source, destination)
     header = header[:10] + struct.pack(">H", checksum(header)) + header[12:]
     return header + struct.pack(">HHHH", port, port, 8 + len(payload), 0) + payload
 
@@ -88,8 +88,9 @@ def main():
             frame[40:42] = bytes(2)
             sock.send(frame)
     elif command == "udp":
-        device, source, destination, payload = args
-        raw(device).send(b"\xff" * 6 + bytes.fromhex("020000000042") + b"\x08\x00" + udp(source, destination, bytes.fromhex(payload)))
+        device, source, destination, payload, *tos = args
+        packet = udp(source, destination, bytes.fromhex(payload), tos=int(*tos or "0"))
+        raw(device).send(b"\xff" * 6 + bytes.fromhex("020000000042") + b"\x08\x00" + packet)
     elif command == "ring":
         ring(args[0], int(args[1]))
     elif command == "list":

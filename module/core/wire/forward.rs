@@ -26,6 +26,8 @@ pub struct Forwarded<'a> {
     pub source: IpAddr,
     /// The group.
     pub destination: IpAddr,
+    /// Type of service or traffic class, with the congestion mark that the packet had when it was forwarded.
+    pub tos: u8,
     /// TTL or hop limit.
     pub ttl: u8,
     /// The message inside.
@@ -55,7 +57,7 @@ impl<'a> Forwarded<'a> {
 
     fn parse_ipv4(packet: &'a [u8], port: u16) -> Result<Self, WireError> {
         let header = packet.first_chunk::<IPV4_LEN>().ok_or(WireError::Short)?;
-        let [version_length, _, l0, l1, _, _, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
+        let [version_length, tos, l0, l1, _, _, f0, f1, ttl, protocol, _, _, s0, s1, s2, s3, d0, d1, d2, d3] =
             *header;
         let source = Ipv4Addr::new(s0, s1, s2, s3);
         let destination = Ipv4Addr::new(d0, d1, d2, d3);
@@ -89,6 +91,7 @@ impl<'a> Forwarded<'a> {
         Ok(Self {
             source: source.into(),
             destination: destination.into(),
+            tos,
             ttl,
             payload: parse_udp(udp, port, lost)?,
         })
@@ -97,7 +100,7 @@ impl<'a> Forwarded<'a> {
     /// Extension headers are not taken: nobody who forwards vnet packets makes any.
     fn parse_ipv6(packet: &'a [u8], port: u16) -> Result<Self, WireError> {
         let mut rest = packet;
-        let [_, _, _, _, l0, l1, next, ttl]: [u8; 8] = take(&mut rest)?;
+        let [first, second, _, _, l0, l1, next, ttl]: [u8; 8] = take(&mut rest)?;
         let source = Ipv6Addr::from(take::<16>(&mut rest)?);
         let destination = Ipv6Addr::from(take::<16>(&mut rest)?);
         if next != PROTO_UDP || !destination.is_multicast() || source.is_multicast() {
@@ -108,6 +111,7 @@ impl<'a> Forwarded<'a> {
         Ok(Self {
             source: source.into(),
             destination: destination.into(),
+            tos: (first << 4) | (second >> 4),
             ttl,
             payload: parse_udp(udp, port, false)?,
         })
@@ -154,10 +158,16 @@ impl ForwardHeader {
         }
     }
 
-    /// The header of a packet with a payload of so many bytes from `source` (unspecified: the host that forwards) to the
-    /// port at `group`. The UDP checksum is not computed. None if the packet would be too long, or if the addresses are
+    /// The header of a packet with type of service and TTL, and a payload of so many bytes, from `source` (unspecified: the
+    /// host that forwards) to the port at `group`. The UDP checksum is not computed. None if the packet would be too long, or if the addresses are
     /// not of one family.
-    pub fn emit(source: IpAddr, group: IpAddr, port: u16, ttl: u8, payload: usize) -> Option<Self> {
+    pub fn emit(
+        source: IpAddr,
+        group: IpAddr,
+        port: u16,
+        (tos, ttl): (u8, u8),
+        payload: usize,
+    ) -> Option<Self> {
         let udp_len = u16::try_from(payload.checked_add(UDP_LEN)?).ok()?;
         let (p, u) = (port.to_be_bytes(), udp_len.to_be_bytes());
         let message: &[u8] = &[0, MessageId::Vfwd as u8, 0, 0];
@@ -165,7 +175,7 @@ impl ForwardHeader {
         match (source, group) {
             (IpAddr::V4(source), IpAddr::V4(group)) => {
                 let total = udp_len.checked_add(IPV4_LEN as u16)?.to_be_bytes();
-                let start = [0x45, 0, total[0], total[1], 0, 0, 0, 0, ttl, PROTO_UDP];
+                let start = [0x45, tos, total[0], total[1], 0, 0, 0, 0, ttl, PROTO_UDP];
                 let (source, group) = (source.octets(), group.octets());
                 let sum = checksum(&[&start, &source, &group]).to_be_bytes();
                 let mut bytes = [0; MESSAGE_HEADER_LEN + IPV4_LEN + UDP_LEN];
@@ -173,7 +183,8 @@ impl ForwardHeader {
                 Some(Self::V4(bytes))
             }
             (IpAddr::V6(source), IpAddr::V6(group)) => {
-                let start = [0x60, 0, 0, 0, u[0], u[1], PROTO_UDP, ttl];
+                let (t0, t1) = (0x60 | (tos >> 4), tos << 4);
+                let start = [t0, t1, 0, 0, u[0], u[1], PROTO_UDP, ttl];
                 let (source, group) = (source.octets(), group.octets());
                 let mut bytes = [0; MESSAGE_HEADER_LEN + IPV6_LEN + UDP_LEN];
                 fill(&mut bytes, &[message, &start, &source, &group, udp]);

@@ -118,11 +118,12 @@ fn forward(packet: &[u8]) {
     let Forwarded {
         source,
         destination,
+        tos,
         ttl,
         payload,
     } = forwarded;
     assert!(destination.is_multicast() && !source.is_multicast());
-    let header = ForwardHeader::emit(source, destination, PORT_DEFAULT, ttl, payload.len());
+    let header = ForwardHeader::emit(source, destination, PORT_DEFAULT, (tos, ttl), payload.len());
     // What has lost its headers may be longer than IP allows.
     if let Some(header) = header {
         let whole = [header.as_bytes(), payload].concat();

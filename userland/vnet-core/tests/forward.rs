@@ -50,21 +50,21 @@ fn addresses() -> impl Strategy<Value = (IpAddr, IpAddr)> {
     ]
 }
 
-fn wrap(source: IpAddr, group: IpAddr, port: u16, ttl: u8, payload: &[u8]) -> Vec<u8> {
-    let header = ForwardHeader::emit(source, group, port, ttl, payload.len()).expect("a header");
+fn wrap(source: IpAddr, group: IpAddr, port: u16, kind: (u8, u8), payload: &[u8]) -> Vec<u8> {
+    let header = ForwardHeader::emit(source, group, port, kind, payload.len()).expect("a header");
     [header.as_bytes(), payload].concat()
 }
 
 proptest! {
     #[test]
     fn what_is_wrapped_is_unwrapped(
-        (source, group) in addresses(), port in 1u16.., ttl in 1u8..,
+        (source, group) in addresses(), port in 1u16.., tos in any::<u8>(), ttl in 1u8..,
         payload in prop::collection::vec(any::<u8>(), 0..100),
         padding in prop::collection::vec(any::<u8>(), 0..8),
     ) {
-        let bytes = wrap(source, group, port, ttl, &payload);
+        let bytes = wrap(source, group, port, (tos, ttl), &payload);
         prop_assert!(bytes.len() <= FORWARD_HEADER_MAX + payload.len());
-        let expected = Forwarded { source, destination: group, ttl, payload: &payload };
+        let expected = Forwarded { source, destination: group, tos, ttl, payload: &payload };
         prop_assert_eq!(Forwarded::parse(&bytes, port), Ok(expected));
         prop_assert_eq!(Message::parse(&bytes), Ok(Message::Forward(&bytes[4..])));
         prop_assert_eq!(Forwarded::parse(&bytes, port ^ 1), Err(WireError::BadForward));
@@ -79,7 +79,7 @@ proptest! {
     fn headers_are_those_of_ip(
         (source, group) in addresses(), port in any::<u16>(), ttl in any::<u8>(), length in 0..1_600_usize,
     ) {
-        let header = ForwardHeader::emit(source, group, port, ttl, length).expect("a header");
+        let header = ForwardHeader::emit(source, group, port, (0, ttl), length).expect("a header");
         let bytes = header.as_bytes();
         prop_assert_eq!(&bytes[..4], &[0, 3, 0, 0]);
         let ip = &bytes[4..];
@@ -103,8 +103,8 @@ proptest! {
     #[test]
     fn any_bytes_are_judged(
         start in prop_oneof![
-            Just(wrap([192, 0, 2, 1].into(), [224, 10, 0, 1].into(), 1798, 64, &[1; 30])),
-            Just(wrap(Ipv6Addr::LOCALHOST.into(), group("ff0e::1"), 1798, 64, &[1; 30])),
+            Just(wrap([192, 0, 2, 1].into(), [224, 10, 0, 1].into(), 1798, (0, 64), &[1; 30])),
+            Just(wrap(Ipv6Addr::LOCALHOST.into(), group("ff0e::1"), 1798, (0, 64), &[1; 30])),
             prop::collection::vec(any::<u8>(), 0..100),
         ],
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
@@ -160,7 +160,7 @@ fn group(text: &str) -> IpAddr {
 fn a_header_is_refused_where_ip_has_none() {
     let (host4, group4) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([224, 10, 0, 1]));
     let (host6, group6) = (group("2001:db8::1"), group("ff0e::1"));
-    let emit = |source, group, length| ForwardHeader::emit(source, group, 1798, 64, length);
+    let emit = |source, group, length| ForwardHeader::emit(source, group, 1798, (0, 64), length);
     assert_eq!(emit(host4, group6, 0), None);
     assert_eq!(emit(host6, group4, 0), None);
     assert!(emit(host4, group4, 65_535 - 28).is_some());
@@ -172,7 +172,7 @@ fn a_header_is_refused_where_ip_has_none() {
 
 #[test]
 fn ipv6_packets_are_checked() {
-    let good = wrap(group("2001:db8::1"), group("ff0e::1"), 1798, 64, &[7; 30]);
+    let good = wrap(group("2001:db8::1"), group("ff0e::1"), 1798, (0, 64), &[7; 30]);
     assert!(Forwarded::parse(&good, 1798).is_ok());
     let bad = |at: usize, value: u8| {
         let mut bytes = good.clone();
@@ -222,7 +222,7 @@ fn only_whole_messages_are_relayed_and_only_the_mark_is_one() {
         [192, 0, 2, 1].into(),
         [224, 10, 0, 1].into(),
         1798,
-        64,
+        (0x2b, 64),
         &data,
     );
     for message in [

@@ -356,7 +356,7 @@ impl Worker {
         message: &[u8],
     ) -> nix::Result<()> {
         let ttl = underlay.ttl.unwrap_or(abi::TTL_DEFAULT);
-        let header = ForwardHeader::emit(source, group, underlay.port, ttl, message.len())
+        let header = ForwardHeader::emit(source, group, underlay.port, (0, ttl), message.len())
             .ok_or(Errno::EMSGSIZE)?;
         let pieces = [header.as_bytes(), message];
         self.send(

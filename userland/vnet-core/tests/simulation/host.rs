@@ -90,7 +90,7 @@ impl Host {
     fn forward(&self, source: IpAddr, bytes: &[u8], out: &mut Output) {
         for peer in self.peers.iter().filter(|peer| **peer != source) {
             let header =
-                ForwardHeader::emit(source, GROUP_DEFAULT.into(), PORT_DEFAULT, 64, bytes.len());
+                ForwardHeader::emit(source, GROUP_DEFAULT.into(), PORT_DEFAULT, (0, 64), bytes.len());
             let header = header.expect("a short packet");
             self.send(To::Host(*peer), [header.as_bytes(), bytes].concat(), out);
         }
