@@ -894,6 +894,11 @@ int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct s
 	return genlmsg_multicast_netns(family, net, skb, portid, group, GFP_KERNEL);
 }
 
+void vnet_genl_lost(const struct genl_family *family, struct net *net, unsigned int group)
+{
+	genl_set_err(family, net, 0, group, -ENOBUFS);
+}
+
 struct nlattr *vnet_nest_start(struct sk_buff *skb, int type)
 {
 	return nla_nest_start(skb, type);

@@ -160,6 +160,7 @@ void vnet_genlmsg_cancel(struct sk_buff *skb, void *header);
 void vnet_nlmsg_free(struct sk_buff *skb);
 int vnet_genlmsg_unicast(struct net *net, struct sk_buff *skb, u32 portid);
 int vnet_genlmsg_multicast(struct genl_family *family, struct net *net, struct sk_buff *skb, u32 portid, unsigned int group);
+void vnet_genl_lost(const struct genl_family *family, struct net *net, unsigned int group);
 struct nlattr *vnet_nest_start(struct sk_buff *skb, int type);
 void vnet_nest_end(struct sk_buff *skb, struct nlattr *start);
 u32 vnet_netlink_cb_portid(struct sk_buff *skb);

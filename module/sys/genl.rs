@@ -420,7 +420,7 @@ pub(crate) fn notify<F: Family>(
 }
 
 /// Tells one of the family's multicast groups, by its position, of something. Under RTNL. What cannot be told is lost, as
-/// always with netlink: listeners then get ENOBUFS and know.
+/// always with netlink: listeners then get ENOBUFS and know, also when there was no memory to begin with.
 pub(crate) fn notify_to<F: Family>(
     net: Net,
     group: u32,
@@ -431,17 +431,22 @@ pub(crate) fn notify_to<F: Family>(
     if !F::registration().ready.load(Ordering::Acquire) {
         return;
     }
-    if let Ok(message) = OwnMessage::build::<F>(0, 0, command, fill) {
-        // SAFETY: The message is given away; family and namespace live.
-        unsafe {
-            bindings::vnet_genlmsg_multicast(
-                F::registration().family.get().cast(),
-                net.as_ptr(),
-                message.into_raw(),
-                0,
-                group,
-            )
-        };
+    let family = F::registration().family.get();
+    match OwnMessage::build::<F>(0, 0, command, fill) {
+        Ok(message) => {
+            // SAFETY: The message is given away; family and namespace live.
+            unsafe {
+                bindings::vnet_genlmsg_multicast(
+                    family.cast(),
+                    net.as_ptr(),
+                    message.into_raw(),
+                    0,
+                    group,
+                )
+            };
+        }
+        // SAFETY: Family and namespace live; that the group exists is checked.
+        Err(_) => unsafe { bindings::vnet_genl_lost(family.cast(), net.as_ptr(), group) },
     }
 }
 
