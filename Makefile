@@ -22,7 +22,7 @@ $(error KERNEL is trixie, forky, uml or debug, not $(KERNEL))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu lint install uninstall clean
+.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu bench lint install uninstall clean
 
 all: module userland ## module and userland for this host (the default)
 
@@ -67,6 +67,9 @@ test-debug: ## the same and more in a kernel that checks memory, locks and refer
 
 test-qemu: ## the module in two virtual machines with Debian's kernel
 	@tests/run qemu
+
+bench: ## the module beside the kernel's tunnels, vnetd beside other programs: a quarter of an hour on an idle machine (ARGS="--rounds 3 --keep")
+	@tests/bench/run $(ARGS)
 
 lint: ## formatting, clippy, shellcheck, pyflakes, licences
 	@tests/run lint
