@@ -153,12 +153,12 @@ impl Heard {
 #[inline]
 fn key(mac: Mac) -> u64 {
     let [a, b, c, d, e, f] = *mac.as_bytes();
-    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 /// The MAC address of an item.
 pub(crate) fn mac_of(item: &Item<ByMac, Entry>) -> Mac {
-    let [_, _, a, b, c, d, e, f] = item.key().to_be_bytes();
+    let [a, b, c, d, e, f, _, _] = item.key().to_le_bytes();
     Mac::from_bytes([a, b, c, d, e, f])
 }
 

@@ -4,11 +4,13 @@
  * Rust has none that are text.
  */
 #include <linux/etherdevice.h>
+#include <linux/hash.h>
 #include <linux/if_bridge.h>
 #include <linux/igmp.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
 #include <linux/rhashtable.h>
+#include <linux/unaligned.h>
 #include <linux/version.h>
 #include <linux/workqueue.h>
 #include <net/dst_cache.h>
@@ -72,19 +74,47 @@ unsigned int vnet_param_ttl(void)
 	return varp_ttl;
 }
 
-/* Hash tables. */
+/* Hash tables. Keys are compared by function, as the tables' own way is a call of memcmp for each packet. */
+
+static inline int mac_cmp(struct rhashtable_compare_arg *arg, const void *obj)
+{
+	return *(const u64 *)arg->key != ((const struct vnet_mac_node *)obj)->key;
+}
 
 static const struct rhashtable_params mac_params = {
 	.head_offset = offsetof(struct vnet_mac_node, node),
 	.key_offset = offsetof(struct vnet_mac_node, key),
 	.key_len = sizeof_field(struct vnet_mac_node, key),
+	.obj_cmpfn = mac_cmp,
 	.automatic_shrinking = true,
 };
+
+/*
+ * Ids are chosen by who administers the host: nobody gains by collisions, and a hash that only spreads will do. What others choose,
+ * the MAC addresses, is hashed by jhash.
+ */
+static inline u32 id_hash(const void *data, u32 len, u32 seed)
+{
+	u64 hash = get_unaligned((const u64 *)data) * GOLDEN_RATIO_64 ^ get_unaligned((const u64 *)data + 1) ^ seed;
+
+	hash ^= hash >> 32;
+	hash *= GOLDEN_RATIO_64;
+	return hash ^ hash >> 32;
+}
+
+static inline int id_cmp(struct rhashtable_compare_arg *arg, const void *obj)
+{
+	const u64 *key = arg->key, *own = (const u64 *)((const struct vnet_id_node *)obj)->key;
+
+	return get_unaligned(key) != get_unaligned(own) || get_unaligned(key + 1) != get_unaligned(own + 1);
+}
 
 static const struct rhashtable_params id_params = {
 	.head_offset = offsetof(struct vnet_id_node, node),
 	.key_offset = offsetof(struct vnet_id_node, key),
 	.key_len = sizeof_field(struct vnet_id_node, key),
+	.hashfn = id_hash,
+	.obj_cmpfn = id_cmp,
 	.automatic_shrinking = true,
 };
 
@@ -708,34 +738,25 @@ void vnet_tunnel_xmit6(struct dst_entry *dst, struct sock *sk, struct sk_buff *s
 
 /* Generic receive offload. */
 
-unsigned int vnet_gro_offset(struct sk_buff *skb)
-{
-	return skb_gro_offset(skb);
-}
-
-/* Whether the outer destination is a multicast group. The outer headers were just looked at by the layers below. */
-bool vnet_gro_to_group(struct sk_buff *skb)
+/*
+ * The len bytes that come next in a packet, and where they begin, or NULL if they are not there, or if the outer destination is a
+ * multicast group. The outer headers were just looked at by the layers below.
+ */
+const void *vnet_gro_begin(struct sk_buff *skb, unsigned int len, unsigned int *offset)
 {
 	const struct iphdr *iph = skb_gro_network_header(skb);
 
-	if (iph->version == 4)
-		return ipv4_is_multicast(iph->daddr);
-	return ipv6_addr_is_multicast(&((const struct ipv6hdr *)iph)->daddr);
+	if (iph->version == 4 ? ipv4_is_multicast(iph->daddr) : ipv6_addr_is_multicast(&((const struct ipv6hdr *)iph)->daddr))
+		return NULL;
+	*offset = skb_gro_offset(skb);
+	return skb_gro_header(skb, *offset + len, *offset);
 }
 
-void *vnet_gro_header(struct sk_buff *skb, unsigned int hlen, unsigned int offset)
-{
-	return skb_gro_header(skb, hlen, offset);
-}
-
-void vnet_gro_pull(struct sk_buff *skb, const void *start, unsigned int len)
+/* Goes on with the Ethernet frame behind the header of len bytes. */
+struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb, const void *start, unsigned int len)
 {
 	skb_gro_postpull_rcsum(skb, start, len);
 	skb_gro_pull(skb, len);
-}
-
-struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb)
-{
 	return call_gro_receive(eth_gro_receive, head, skb);
 }
 

@@ -126,11 +126,8 @@ struct dst_entry *vnet_route4(struct net *net, __be32 daddr, int oif, __be32 *sa
 struct dst_entry *vnet_route6(struct net *net, struct sock *sk, const struct in6_addr *daddr, int oif, struct in6_addr *saddr);
 bool vnet_is_local6(struct net *net, const struct in6_addr *addr);
 
-unsigned int vnet_gro_offset(struct sk_buff *skb);
-bool vnet_gro_to_group(struct sk_buff *skb);
-void *vnet_gro_header(struct sk_buff *skb, unsigned int hlen, unsigned int offset);
-void vnet_gro_pull(struct sk_buff *skb, const void *start, unsigned int len);
-struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb);
+const void *vnet_gro_begin(struct sk_buff *skb, unsigned int len, unsigned int *offset);
+struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb, const void *start, unsigned int len);
 void vnet_gro_flush_final(struct sk_buff *skb, struct sk_buff *pp, int flush);
 bool vnet_gro_same_flow(struct sk_buff *skb);
 void vnet_gro_clear_same_flow(struct sk_buff *skb);

@@ -341,15 +341,19 @@ impl Namespace {
 
     /// The vnet with an id, for the data path.
     #[inline]
-    pub(crate) fn find<'g>(&'g self, id: &VnetId, guard: &'g Guard) -> Option<&'g OwnDevice<Vnet>> {
-        Some(self.table.get(id.as_bytes(), guard)?.value())
+    pub(crate) fn find<'g>(
+        &'g self,
+        id: &[u8; 16],
+        guard: &'g Guard,
+    ) -> Option<&'g OwnDevice<Vnet>> {
+        Some(self.table.get(id, guard)?.value())
     }
 
     /// The vnet with an id.
     pub(crate) fn by_id(&self, id: &VnetId, rtnl: &Rtnl) -> Option<OwnDevice<Vnet>> {
         let _ = rtnl;
         let guard = rcu::read_lock();
-        self.find(id, &guard).copied()
+        self.find(id.as_bytes(), &guard).copied()
     }
 
     /// The network below; none if there are no vnets.

@@ -51,57 +51,79 @@ impl Receiver for Namespace {
     }
 
     #[inline]
-    fn receive(&self, mut skb: SkBuff, guard: &Guard) {
-        let (outer, message) = match self.accept(&mut skb, guard) {
-            Ok(accepted) => accepted,
-            Err(reason) => return self.count(reason),
-        };
-        let origin = Origin {
-            host: outer.source,
-            tos: outer.tos,
-            unicast: !outer.destination.is_multicast(),
-            offset: UDP_LEN,
-        };
-        if message == MessageId::Vfwd {
-            return self.forwarded(skb, &origin, guard);
-        }
-        if !origin.unicast {
-            if let Some(underlay) = self.underlay(guard) {
-                if !self.heard_in_group(underlay, &mut skb, &origin) {
-                    return self.count(HostCounter::RxDuplicate);
+    fn receive(&self, skb: SkBuff, guard: &Guard) {
+        let bad = match skb.outer() {
+            Some(Outer::V4 {
+                source,
+                destination,
+                tos,
+                broadcast,
+            }) => {
+                let to_group = destination.is_multicast();
+                if source.is_multicast() || source.is_unspecified() {
+                    HostCounter::RxBadOuter
+                } else if broadcast || to_group && !self.is_our_group(destination.into(), guard) {
+                    // A packet to all is none to us alone, and none to our group.
+                    HostCounter::RxOtherGroup
+                } else {
+                    let origin = Origin {
+                        host: source.into(),
+                        tos,
+                        unicast: !to_group,
+                        offset: UDP_LEN,
+                    };
+                    return self.received(skb, &origin, guard);
                 }
             }
-        }
-        self.message(skb, message, &origin, guard);
+            Some(Outer::V6 {
+                source,
+                destination,
+                tos,
+            }) => {
+                let to_group = destination.is_multicast();
+                // IPv4 drops what comes from outside with an address of our own; IPv6 does not.
+                if source.is_multicast()
+                    || source.is_unspecified()
+                    || route::is_local(self.net(), source.into())
+                {
+                    HostCounter::RxBadOuter
+                } else if to_group && !self.is_our_group(destination.into(), guard) {
+                    HostCounter::RxOtherGroup
+                } else {
+                    let origin = Origin {
+                        host: source.into(),
+                        tos,
+                        unicast: !to_group,
+                        offset: UDP_LEN,
+                    };
+                    return self.received(skb, &origin, guard);
+                }
+            }
+            None => HostCounter::RxShort,
+        };
+        self.count(bad);
     }
 }
 
 impl Namespace {
-    /// Checks the outer headers and what kind of message follows. The reason, if the packet is not for us.
-    #[inline]
-    fn accept(&self, skb: &mut SkBuff, guard: &Guard) -> Result<(Outer, MessageId), HostCounter> {
-        let outer = skb.outer().ok_or(HostCounter::RxShort)?;
-        if outer.source.is_multicast() || outer.source.is_unspecified() {
-            return Err(HostCounter::RxBadOuter);
+    /// Takes a packet with good outer headers. Not part of [`Receiver::receive`]: that knows the family at each place.
+    #[inline(never)]
+    fn received(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) {
+        let message = match kind_of(&mut skb) {
+            Ok(message) => message,
+            Err(reason) => return self.count(reason),
+        };
+        if message == MessageId::Vfwd {
+            return self.forwarded(skb, origin, guard);
         }
-        // IPv4 drops what comes from outside with an address of our own; IPv6 does not.
-        if outer.source.is_ipv6() && route::is_local(self.net(), outer.source) {
-            return Err(HostCounter::RxBadOuter);
+        if !origin.unicast {
+            if let Some(underlay) = self.underlay(guard) {
+                if !self.heard_in_group(underlay, &mut skb, origin) {
+                    return self.count(HostCounter::RxDuplicate);
+                }
+            }
         }
-        // A packet to all is none to us alone, and none to our group.
-        if outer.broadcast
-            || outer.destination.is_multicast() && !self.is_our_group(outer.destination, guard)
-        {
-            return Err(HostCounter::RxOtherGroup);
-        }
-        let bytes = skb
-            .pull(UDP_LEN + MESSAGE_HEADER_LEN)
-            .and_then(|bytes| bytes.get(UDP_LEN..))
-            .ok_or(HostCounter::RxShort)?;
-        match MessageId::parse(bytes) {
-            Ok(message) => Ok((outer, message)),
-            Err(error) => Err(error.counter()),
-        }
+        self.message(skb, message, origin, guard);
     }
 
     #[inline]
@@ -132,11 +154,11 @@ impl Namespace {
             .pull(end)
             .and_then(|bytes| bytes.get(origin.offset..))
             .ok_or(HostCounter::RxShort)?;
-        let id = match DataHeader::parse(header) {
-            Ok(header) => header.id,
+        let id = match DataHeader::id_of(header) {
+            Ok(id) => id,
             Err(error) => return Err(error.counter()),
         };
-        let device = self.find(&id, guard).ok_or(HostCounter::RxUnknownNet)?;
+        let device = self.find(id, guard).ok_or(HostCounter::RxUnknownNet)?;
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
         if let Err(reason) = deliver(vnet, device, skb, end, origin, guard) {
             vnet.count(reason);
@@ -157,7 +179,7 @@ impl Namespace {
             Err(error) => return Err(error.counter()),
         };
         let device = self
-            .find(&message.id, guard)
+            .find(message.id.as_bytes(), guard)
             .ok_or(HostCounter::RxUnknownNet)?;
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
         let Some(underlay) = self.underlay(guard) else {
@@ -219,7 +241,6 @@ impl Namespace {
     }
 
     /// Looks at a packet that came to the group, and passes it on to the peers. False if it came by another way just now.
-    #[inline]
     fn heard_in_group(&self, underlay: &Underlay, skb: &mut SkBuff, origin: &Origin) -> bool {
         let forwards = !underlay.forward_targets().is_empty();
         let Some(recent) = underlay.recent() else {
@@ -329,6 +350,16 @@ impl Namespace {
         };
         Ok((message, inner))
     }
+}
+
+/// What kind of message follows the UDP header.
+#[inline]
+fn kind_of(skb: &mut SkBuff) -> Result<MessageId, HostCounter> {
+    let bytes = skb
+        .pull(UDP_LEN + MESSAGE_HEADER_LEN)
+        .and_then(|bytes| bytes.get(UDP_LEN..))
+        .ok_or(HostCounter::RxShort)?;
+    MessageId::parse(bytes).map_err(|error| error.counter())
 }
 
 /// Whether a packet that came to the group is marked as sent there by a host that had it from a peer.

@@ -6,7 +6,7 @@
 //! takes it by `&mut`: no slice outlives such a call.
 
 use core::mem::ManuallyDrop;
-use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{Ipv4Addr, Ipv6Addr};
 use core::ptr::NonNull;
 
 use kernel::error::to_result;
@@ -30,17 +30,29 @@ unsafe impl Send for SkBuff {}
 /// Bytes of the longest UDP datagram in IPv4.
 const MESSAGE_MAX: usize = 65_507;
 
-/// Of the outer IP header, what the receiver looks at.
+/// Of the outer IP header, what the receiver looks at: the type of service is the one with the congestion marks.
 #[derive(Clone, Copy)]
-pub(crate) struct Outer {
-    /// Source address.
-    pub(crate) source: IpAddr,
-    /// Destination address.
-    pub(crate) destination: IpAddr,
-    /// Type of service, with the congestion marks.
-    pub(crate) tos: u8,
-    /// Whether the destination is a broadcast address.
-    pub(crate) broadcast: bool,
+pub(crate) enum Outer {
+    /// IPv4.
+    V4 {
+        /// Source address.
+        source: Ipv4Addr,
+        /// Destination address.
+        destination: Ipv4Addr,
+        /// Type of service.
+        tos: u8,
+        /// Whether the destination is a broadcast address.
+        broadcast: bool,
+    },
+    /// IPv6.
+    V6 {
+        /// Source address.
+        source: Ipv6Addr,
+        /// Destination address.
+        destination: Ipv6Addr,
+        /// Traffic class.
+        tos: u8,
+    },
 }
 
 /// Of the IP header in a frame, what the outer one depends on; zero if the frame is not IP.
@@ -134,9 +146,9 @@ impl SkBuff {
             4 => {
                 let source = *header.get(12..)?.first_chunk::<4>()?;
                 let destination = *header.get(16..)?.first_chunk::<4>()?;
-                Some(Outer {
-                    source: Ipv4Addr::from(source).into(),
-                    destination: Ipv4Addr::from(destination).into(),
+                Some(Outer::V4 {
+                    source: Ipv4Addr::from(source),
+                    destination: Ipv4Addr::from(destination),
                     tos: second,
                     // SAFETY: The packet is alive, and its route is one of IPv4.
                     broadcast: unsafe { bindings::vnet_skb_is_broadcast4(self.as_ptr()) },
@@ -145,11 +157,10 @@ impl SkBuff {
             6 => {
                 let source = *header.get(8..)?.first_chunk::<16>()?;
                 let destination = *header.get(24..)?.first_chunk::<16>()?;
-                Some(Outer {
-                    source: Ipv6Addr::from(source).into(),
-                    destination: Ipv6Addr::from(destination).into(),
+                Some(Outer::V6 {
+                    source: Ipv6Addr::from(source),
+                    destination: Ipv6Addr::from(destination),
                     tos: (first << 4) | (second >> 4),
-                    broadcast: false,
                 })
             }
             _ => None,
@@ -265,7 +276,7 @@ impl SkBuff {
         let len = i32::try_from(len)?;
         let protocol = (bindings::ETH_P_TEB as u16).to_be();
         // SAFETY: The packet is ours, and begins with the UDP header.
-        to_result(unsafe {
+        let error = unsafe {
             bindings::__iptunnel_pull_header(
                 self.as_ptr(),
                 len,
@@ -273,7 +284,12 @@ impl SkBuff {
                 false,
                 between_namespaces,
             )
-        })
+        };
+        if error == 0 {
+            Ok(())
+        } else {
+            Err(ENOMEM)
+        }
     }
 
     /// Makes a frame one that came in on a device: takes the Ethernet header off, and the outer congestion marks over
@@ -316,8 +332,11 @@ impl SkBuff {
                 answers,
             )
         };
-        to_result(answered.min(0))?;
-        Ok(answered == 0)
+        match answered {
+            0 => Ok(true),
+            1.. => Ok(false),
+            error => Err(Error::from_errno(error)),
+        }
     }
 
     /// Gives a packet that was to be sent to the stack, as if the device had received it.

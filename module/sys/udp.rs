@@ -2,7 +2,6 @@
 
 //! The UDP socket of a tunnel.
 
-use core::ffi::c_void;
 use core::net::IpAddr;
 use core::ptr::NonNull;
 
@@ -358,19 +357,15 @@ unsafe extern "C" fn gro_receive<R: Receiver>(
     let len = R::HEADER_LEN;
     // SAFETY: C passes a packet under GRO. `header` is null or points to `len` bytes until the packet is changed.
     unsafe {
-        let offset = bindings::vnet_gro_offset(skb);
-        // What goes to a group may have to be passed on as it came.
-        let to_group = bindings::vnet_gro_to_group(skb);
-        if let Some(end) = offset.checked_add(len as u32) {
-            let header = bindings::vnet_gro_header(skb, end, offset).cast::<u8>();
-            if !header.is_null() {
-                let bytes = core::slice::from_raw_parts(header, len);
-                if !to_group && R::may_aggregate(bytes) {
-                    keep_same_flow(head, offset, bytes);
-                    bindings::vnet_gro_pull(skb, header.cast::<c_void>(), len as u32);
-                    merged = bindings::vnet_gro_receive_inner(head, skb);
-                    flush = 0;
-                }
+        let mut offset = 0;
+        // What goes to a group may have to be passed on as it came: for that, too, it is null.
+        let header = bindings::vnet_gro_begin(skb, len as u32, &mut offset).cast::<u8>();
+        if !header.is_null() {
+            let bytes = core::slice::from_raw_parts(header, len);
+            if R::may_aggregate(bytes) {
+                keep_same_flow(head, offset, bytes);
+                merged = bindings::vnet_gro_receive_inner(head, skb, header.cast(), len as u32);
+                flush = 0;
             }
         }
         bindings::vnet_gro_flush_final(skb, merged, flush);
