@@ -149,25 +149,57 @@ impl Namespace {
     /// Takes a frame.
     #[inline]
     fn data(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) -> Result<(), HostCounter> {
-        let end = origin.offset.saturating_add(DATA_HEADER_LEN);
-        let header = skb
-            .pull(end)
+        const BOTH: usize = DATA_HEADER_LEN + ETHERNET_HEADER_LEN;
+        let headers = skb
+            .pull(origin.offset.saturating_add(BOTH))
             .and_then(|bytes| bytes.get(origin.offset..))
-            .ok_or(HostCounter::RxShort)?;
-        let id = match DataHeader::id_of(header) {
-            Ok(id) => id,
+            .and_then(<[u8]>::first_chunk::<BOTH>);
+        let Some((header, frame)) = headers.and_then(|bytes| bytes.split_first_chunk()) else {
+            return self.cut_off(skb, origin, guard);
+        };
+        let id = match DataHeader::parse_fixed(header) {
+            Ok(header) => header.id,
             Err(error) => return Err(error.counter()),
         };
-        let device = self.find(id, guard).ok_or(HostCounter::RxUnknownNet)?;
+        let frame = EthernetHeader::parse(frame).map_err(|_| HostCounter::RxShort)?;
+        let device = self
+            .find(id.as_bytes(), guard)
+            .ok_or(HostCounter::RxUnknownNet)?;
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
-        if let Err(reason) = deliver(vnet, device, skb, end, origin, guard) {
+        if let Err(reason) = deliver(vnet, device, skb, &frame, origin, guard) {
             vnet.count(reason);
             device.count_rx_dropped();
         }
         Ok(())
     }
 
+    /// Takes a frame without an Ethernet header, to count it where it belongs.
+    #[cold]
+    fn cut_off(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) -> Result<(), HostCounter> {
+        let header = skb
+            .pull(origin.offset.saturating_add(DATA_HEADER_LEN))
+            .and_then(|bytes| bytes.get(origin.offset..))
+            .ok_or(HostCounter::RxShort)?;
+        let id = DataHeader::parse(header)
+            .map_err(|error| error.counter())?
+            .id;
+        let device = self
+            .find(id.as_bytes(), guard)
+            .ok_or(HostCounter::RxUnknownNet)?;
+        let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
+        vnet.count(if !device.is_up() {
+            NetCounter::RxDown
+        } else if !vnet.accepts(origin.host, guard) {
+            NetCounter::RxNotListed
+        } else {
+            NetCounter::RxShort
+        });
+        device.count_rx_dropped();
+        Ok(())
+    }
+
     /// Takes a VARP message.
+    #[cold]
     fn varp(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) -> Result<(), HostCounter> {
         self.count(HostCounter::RxVarp);
         let bytes = skb
@@ -272,6 +304,7 @@ impl Namespace {
     }
 
     /// Takes a packet that a peer has passed on.
+    #[cold]
     fn forwarded(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) {
         match self.unwrap(&mut skb, origin, guard) {
             Ok((message, inner)) => self.message(skb, message, &inner, guard),
@@ -384,7 +417,7 @@ fn deliver(
     vnet: &Vnet,
     device: &OwnDevice<Vnet>,
     mut skb: SkBuff,
-    start: usize,
+    header: &EthernetHeader,
     origin: &Origin,
     guard: &Guard,
 ) -> Result<(), NetCounter> {
@@ -394,16 +427,6 @@ fn deliver(
     if !vnet.accepts(origin.host, guard) {
         return Err(NetCounter::RxNotListed);
     }
-    if skb.len() < start.saturating_add(ETHERNET_HEADER_LEN) {
-        return Err(NetCounter::RxShort);
-    }
-    let between_namespaces = !device.is_in(vnet.namespace().net());
-    skb.decapsulate(start, between_namespaces)
-        .map_err(|_| NetCounter::RxNoMemory)?;
-    let header = skb
-        .pull(ETHERNET_HEADER_LEN)
-        .and_then(|bytes| EthernetHeader::parse(bytes).ok())
-        .ok_or(NetCounter::RxShort)?;
     if !header.source.is_valid_source() {
         return Err(NetCounter::RxBadSource);
     }
@@ -414,6 +437,10 @@ fn deliver(
     if to_group && !vnet.accepts_flood(origin.host) {
         return Err(NetCounter::RxFloodLimit);
     }
+    let start = origin.offset.saturating_add(DATA_HEADER_LEN);
+    let between_namespaces = !device.is_in(vnet.namespace().net());
+    skb.decapsulate(start, between_namespaces)
+        .map_err(|_| NetCounter::RxNoMemory)?;
     skb.enter(device, origin.tos).map_err(|why| match why {
         NotEntered::Cut => NetCounter::RxShort,
         NotEntered::Congestion => NetCounter::RxEcn,

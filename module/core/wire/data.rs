@@ -3,7 +3,7 @@
 //! VUDP: a frame of a vnet, behind a message header and an EtherIP header that carries the id.
 
 use super::{MessageId, WireError};
-use crate::id::{VnetId, ID_LEN};
+use crate::id::VnetId;
 
 /// Bytes before the Ethernet frame: message header, EtherIP word, id.
 pub const DATA_HEADER_LEN: usize = 22;
@@ -30,14 +30,6 @@ impl DataHeader {
         *version = VERSION << 4;
         *net = *id.as_bytes();
         bytes
-    }
-
-    /// The id in the header that a datagram begins with, which is checked as by [`DataHeader::parse`].
-    #[inline]
-    pub fn id_of(datagram: &[u8]) -> Result<&[u8; ID_LEN], WireError> {
-        Self::parse(datagram)?;
-        let id = datagram.get(DATA_HEADER_LEN - ID_LEN..);
-        id.and_then(<[u8]>::first_chunk).ok_or(WireError::Short)
     }
 
     /// Reads the header that a datagram begins with.
