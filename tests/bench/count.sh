@@ -26,6 +26,7 @@ measure() {
 	tunnels u und 192.0.2.1 192.0.2.2 "$NEAR"
 	ports u
 	teach u
+	[ -z "${VNET_TRACE:-}" ] || { trace; return; }
 	for direction in TX RX; do
 		for c in $CONTENDERS; do
 			has_direction $direction "$c" || continue
@@ -39,6 +40,25 @@ measure() {
 	for c in vnet vnetbr; do
 		answer=$(one_direction u TX "$c" "${VNET_PACKETS:-6400}" 64)
 		value "count/TX/$c-flow" "$answer"
+	done
+}
+# trace: what profile.py reads. While instructions are written down, this shell does nothing but give the pump its command; it waits
+# for a line before and after.
+trace() {
+	local one what
+	echo "@symbols"
+	grep -i ' [tw] ' /proc/kallsyms | gzip -1 | base64
+	echo "@symbols end"
+	for one in ${VNET_TRACE//,/ }; do
+		what=${one/:/_}
+		[ "$what" != RX_none ] || sink u und
+		# shellcheck disable=SC2016 # for the inner shell
+		on u bash -c '
+			printf "@trace %s\n" "$1"
+			read -r _
+			printf "run %s" "$2" >/proc/vnet_pump
+			printf "@traced\n"
+			read -r _' trace "$one" "${!what} packets=$VNET_PACKETS chunk=64" </dev/ttyS0
 	done
 }
 (measure) 2>&1

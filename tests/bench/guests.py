@@ -7,6 +7,7 @@
     @exit STATUS          the end
 """
 
+import contextlib
 import json
 import os
 import shutil
@@ -111,24 +112,31 @@ def uml(figures, parts, rounds, length, say):
         figures, f"{BUILD}/uml.log", 240 if length == "short" else 600 * rounds + 600, say)
 
 
-def count(figures, packets):
-    """Debian's kernel under QEMU's instruction counter: how many instructions a packet takes."""
+@contextlib.contextmanager
+def counting_guest(words):
+    """The command that runs Debian's kernel under QEMU's instruction counter, with these words for count.sh; its console is
+    standard input and output."""
     import initramfs
 
     with open("/kit/kernel/release") as file:
         release = file.read().strip()
-    initramfs.MODULES += ["geneve"]
-    module = f"{TOP}/build/module-trixie/module/vnet.ko"
+    initramfs.MODULES.append("geneve")
     with tempfile.TemporaryDirectory() as stage:
         files = [f"{TOP}/build/bin/vn", f"{BUILD}/trixie/pump.ko", f"{HERE}/lib.sh", f"{HERE}/count.sh", f"{BUILD}/frames.sh"]
-        initramfs.build(f"{stage}/root.cpio", release, module, files)
-        listen(
-            ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35,hpet=off", "-seed", "1",
-             "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", "max", "-m", "512", "-smp", "1",
-             "-kernel", "/kit/kernel/vmlinuz", "-initrd", f"{stage}/root.cpio", "-append",
-             "console=ttyS0 rdinit=/usr/sbin/count.sh loglevel=3 panic=-1 mitigations=off audit=0 nokaslr norandmaps tsc=reliable "
-             f"clocksource=tsc VNET_PACKETS={packets}", "-serial", "stdio"],
-            figures, f"{BUILD}/count.log", 600, lambda text: None)
+        initramfs.build(f"{stage}/root.cpio", release, f"{TOP}/build/module-trixie/module/vnet.ko", files)
+        yield [
+            "qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35,hpet=off", "-seed", "1",
+            "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-cpu", "max", "-m", "512", "-smp", "1",
+            "-kernel", "/kit/kernel/vmlinuz", "-initrd", f"{stage}/root.cpio", "-serial", "stdio", "-append",
+            "console=ttyS0 rdinit=/usr/sbin/count.sh loglevel=3 panic=-1 mitigations=off audit=0 nokaslr norandmaps tsc=reliable "
+            "clocksource=tsc " + " ".join(words),
+        ]
+
+
+def count(figures, packets):
+    """How many instructions a packet takes in Debian's kernel."""
+    with counting_guest([f"VNET_PACKETS={packets}"]) as command:
+        listen(command, figures, f"{BUILD}/count.log", 600, lambda text: None)
 
 
 def reset(directory):

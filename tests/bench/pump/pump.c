@@ -198,7 +198,7 @@ static int burst(const struct run *run, u64 number, unsigned int count)
 
 static void await(u64 expected)
 {
-	ktime_t end = ktime_add_ms(ktime_get(), 100);
+	ktime_t end = ktime_add_ms(ktime_get(), 5000);
 
 	while (atomic64_read(&arrived) < expected && ktime_before(ktime_get(), end))
 		schedule();
