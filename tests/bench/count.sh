@@ -15,9 +15,9 @@ ip link set lo up
 here=/usr/sbin
 measure() {
 	set -e
-	modprobe -a dummy bridge vxlan geneve vnet
+	modprobe -a dummy veth bridge vxlan geneve vnet
 	insmod $here/pump.ko
-	VN=$here/vn
+	VN=$here/vn SOCKETS=$here/sockets TCP_SECONDS=${VNET_SECONDS:-0.02}
 	# shellcheck source=tests/bench/lib.sh
 	. $here/lib.sh
 	# shellcheck source=/dev/null
@@ -41,6 +41,10 @@ measure() {
 		answer=$(one_direction u TX "$c" "${VNET_PACKETS:-6400}" 64)
 		value "count/TX/$c-flow" "$answer"
 	done
+	pair h 1500
+	serve h
+	# The seconds are of the clock that counts instructions.
+	for c in $WITH_TCP; do plain "count/tcp/$c" tcp "$(place h 1 "$c")" "$(where "$c")" 1; done
 }
 # trace: what profile.py reads. While instructions are written down, this shell does nothing but give the pump its command; it waits
 # for a line before and after.

@@ -26,6 +26,21 @@ finish() { printf '@finish %s\n' "$*"; }
 # value KEY JSON
 value() { printf '@value %s\n' "$*"; }
 
+# plain KEY COMMAND..., measured KEY COMMAND...: says what the command prints; a command that fails ends everything.
+plain() {
+	local key=$1 answer
+	shift
+	answer=$("$@")
+	value "$key" "$answer"
+}
+measured() {
+	local key=$1 answer
+	shift
+	begin "$key"
+	answer=$("$@")
+	finish "$key" "$answer"
+}
+
 # space NAME...: namespaces without the noise of IPv6.
 space() {
 	local n
@@ -155,8 +170,8 @@ direction_works() {
 	[ $((after - before)) -ge 64 ] || { say "$2: $((after - before)) of 64 packets at $3"; return 1; }
 }
 
-# The contenders of one direction; the last two of them differ from those before in the room in front of the frame.
-CONTENDERS="none vxlan geneve vnet vxlanbr vnetbr vxlanxen vnetxen"
+# The contenders of one direction; the last two differ from those before in the room in front of the frame.
+CONTENDERS="none vxlan vnet geneve vxlanbr vnetbr vxlanxen vnetxen"
 has_direction() { local a=$1_$2; [ -n "${!a:-}" ]; }
 
 # one_direction NS TX|RX CONTENDER PACKETS CHUNK: the pump's answer.
@@ -172,3 +187,91 @@ one_direction() {
 	fi
 	return $rc
 }
+
+# ---- two hosts ----
+
+# pair NAME MTU: hosts NAME1 and NAME2, with everything between them.
+pair() {
+	local p=$1 mtu=$2 i
+	space "${p}1" "${p}2"
+	ip -n "${p}1" link add eth0 mtu "$mtu" address $NEAR type veth peer name eth0 netns "${p}2" mtu "$mtu" address $FAR
+	for i in 1 2; do
+		ip -n "$p$i" link set eth0 up
+		ip -n "$p$i" addr add "192.0.2.$i/24" dev eth0
+		"$VN" -n "$p$i" host set --group none --flood peers --device eth0
+		tunnels "$p$i" eth0 "192.0.2.$i" "192.0.2.$((3 - i))" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
+		ip -n "$p$i" addr add "10.1.0.$i/24" dev vx
+		ip -n "$p$i" addr add "10.2.0.$i/24" dev gv
+		ip -n "$p$i" addr add "10.5.0.$i/24" dev vnif0005
+		customer "$p$i" vx "10.6.0.$i" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
+		customer "$p$i" vn "10.7.0.$i" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
+		[ -x "$WG" ] || continue
+		ip -n "$p$i" link add wg type wireguard
+		ip -n "$p$i" addr add "10.4.0.$i/24" dev wg
+		(umask 077; "$WG" genkey >"/tmp/$p$i.key")
+		on "$p$i" "$WG" set wg listen-port 51820 private-key "/tmp/$p$i.key"
+	done
+	for i in 1 2; do
+		[ -x "$WG" ] || continue
+		on "$p$i" "$WG" set wg peer "$("$WG" pubkey <"/tmp/$p$((3 - i)).key")" endpoint "192.0.2.$((3 - i)):51820" allowed-ips 10.4.0.0/24
+		ip -n "$p$i" link set wg mtu $((mtu - 80)) up
+	done
+	local c
+	for c in $WITH_TCP; do
+		on "$(place "$p" 1 "$c")" ping -q -c 1 -W 5 "$(where "$c")" >/dev/null || { say "$p: $c does not reach the other side"; return 1; }
+	done
+}
+
+# customer HOST KIND ADDRESS MAC: a machine on the bridge of that kind.
+customer() {
+	local host=$1 kind=$2 name=$1-$2 mtu
+	mtu=$(ip -n "$host" -j link show "br$kind" | jq '.[0].mtu')
+	space "$name"
+	ip -n "$host" link add "v-$kind" mtu "$mtu" type veth peer name eth0 netns "$name" mtu "$mtu" address "$4"
+	bridge_of "$host" "br$kind" "v-$kind"
+	ip -n "$name" link set eth0 up
+	ip -n "$name" addr add "$3/24" dev eth0
+}
+
+# What is compared stands side by side, so that little time is between.
+WITH_TCP="veth vxlan vnet geneve wireguard vxlanbr vnetbr"
+[ -x "$WG" ] || WITH_TCP=${WITH_TCP/wireguard /}
+# where CONTENDER: the far address; place PAIR N CONTENDER: the namespace it is reached from.
+where() {
+	case $1 in
+	veth) echo 192.0.2.2 ;;
+	vxlan) echo 10.1.0.2 ;;
+	geneve) echo 10.2.0.2 ;;
+	wireguard) echo 10.4.0.2 ;;
+	vnet) echo 10.5.0.2 ;;
+	vxlanbr) echo 10.6.0.2 ;;
+	vnetbr) echo 10.7.0.2 ;;
+	esac
+}
+place() {
+	case $3 in
+	vxlanbr) echo "$1$2-vx" ;;
+	vnetbr) echo "$1$2-vn" ;;
+	*) echo "$1$2" ;;
+	esac
+}
+
+# serve PAIR: what answers in its second host, and behind its bridges.
+serve() {
+	local c
+	for c in vxlanbr vnetbr veth; do
+		on "$(place "$1" 2 $c)" "$SOCKETS" take 0.0.0.0:5201 &
+		on "$(place "$1" 2 $c)" "$SOCKETS" echo 0.0.0.0:7 &
+	done
+	for c in vxlanbr vnetbr veth; do
+		until on "$(place "$1" 2 $c)" ss -ltn | grep -q :5201 && on "$(place "$1" 2 $c)" ss -lun | grep -q :7; do sleep 0.1; done
+	done
+}
+
+# tcp PLACE ADDRESS STREAMS: what arrived.
+tcp() {
+	local answer
+	answer=$(on "$1" "$SOCKETS" give "$2:5201" "$TCP_SECONDS" "$3")
+	printf '{"bytes":%s,"ns":%s}' "${answer% *}" "${answer#* }"
+}
+

@@ -37,6 +37,11 @@ def each(figure):
     return figure["median"] / figure["chunk"]
 
 
+def each_kib(figure):
+    """Instructions for 1024 bytes of a stream, where the clock counts them."""
+    return figure["ns"] * 1024 / figure["bytes"]
+
+
 def instructions(figure):
     return figure["cycles"] / figure["chunk"]
 
@@ -92,8 +97,9 @@ class Report:
                    ["", "transmit", "receive", "transmit and receive"],
                    [[NAMES[n]] + [spread(self.values(key, each), 0) for key in (f"small/TX/{n}", f"small/RX/{n}", f"both/{n}")]
                     for n in ["none"] + kernel + ["vxlanxen", "vnetxen"]])
-        self.table("Small packets: instructions each", "Debian's kernel, counted by QEMU.", ["", "transmit", "receive"],
+        self.table("Instructions: small packets, and TCP", "Debian's kernel, counted by QEMU. TCP: sender, receiver and both hosts, MTU 1500.", ["", "transmit", "receive", "TCP, for each KiB"],
                    [[NAMES[n]] + [spread(self.values(f"count/{d}/{n}", instructions), 0) for d in ("TX", "RX")]
+                    + [spread(self.values(f"count/tcp/{n}", each_kib), 0)]
                     for n in ["none"] + kernel + ["vxlanxen", "vnetxen", "vnet-flow", "vnetbr-flow"]])
         self.table("Request and response: microseconds", "", ["", "median", "99th percentile"],
                    [[NAMES[n]] + [spread(self.values(f"latency/{n}", lambda f, p=p: f[p] / 1000), 1) for p in ("p50", "p99")] for n in kernel])
@@ -136,7 +142,7 @@ class Report:
 
         def target(text, ratios, limit, at_least, digits=2):
             if ratios:
-                value = median(ratios)
+                value = round(median(ratios), digits)
                 met = value >= limit if at_least else value <= limit
                 targets.append([text, ("≥ " if at_least else "≤ ") + str(limit), spread(ratios, digits), "met" if met else "MISSED"])
 
@@ -150,6 +156,7 @@ class Report:
                 for prefix, of, unit in (("small", each, "time"), ("count", instructions, "instructions")):
                     target(f"small packets, {name}{where}: vnet / vxlan, {unit}",
                            self.ratios(f"{prefix}/{d}/vnet{suffix}", f"{prefix}/{d}/vxlan{suffix}", of), 1, False, 3)
+            target(f"TCP{where}: vxlan / vnet, instructions", self.ratios(f"count/tcp/vxlan{suffix}", f"count/tcp/vnet{suffix}", each_kib), 1, True, 3)
         for way, name in (("one", "one of them"), ("all", "all in turn")):
             for d, direction in (("TX", "transmit"), ("RX", "receive")):
                 for k in ("vnet", "vxlan"):
