@@ -2,7 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """Where the instructions of a packet go: a table by function, for two contenders side by side.
 
-    tests/kit/enter tests/bench/profile.py [--packets N] RX:vxlan RX:vnet
+    tests/kit/enter tests/bench/profile.py [--packets N] [--inside TEXT] RX:vxlan RX:vnet
+
+--inside gives the offsets that were executed in functions whose symbol has the text in it, for objdump of the module.
 
 Debian's kernel runs in QEMU, which writes down the address of each instruction while the pump sends. What was built by
 tests/bench/run is measured.
@@ -101,21 +103,23 @@ def addresses(path):
 
 
 def by_function(path, symbols, packets):
-    """Instructions and calls of each function for a packet, between the pump's first packet and its last."""
+    """Between the pump's first packet and its last, for each packet: instructions and calls of each function; and how often
+    each place (function, offset) was executed."""
     starts = [address for address, _ in symbols]
-    names, of = [], {}
+    places, of = [], {}
     for address in addresses(path):
-        name = of.get(address)
-        if name is None:
+        place = of.get(address)
+        if place is None:
             at = bisect.bisect_right(starts, address) - 1
-            name = of[address] = (symbols[at][1], starts[at] == address) if at >= 0 else ("?", False)
-        names.append(name)
-    pump = [number for number, (name, _) in enumerate(names) if name.endswith("[pump]")]
+            place = of[address] = (symbols[at][1], address - starts[at]) if at >= 0 else ("?", address)
+        places.append(place)
+    pump = [number for number, (name, _) in enumerate(places) if name.endswith("[pump]")]
+    executed = collections.Counter(places[pump[0] : pump[-1] + 1])
     counts, calls = collections.Counter(), collections.Counter()
-    for name, first in names[pump[0] : pump[-1] + 1]:
-        counts[name] += 1
-        calls[name] += first
-    return {name: (counts[name] / packets, calls[name] / packets) for name in counts}
+    for (name, offset), times in executed.items():
+        counts[name] += times / packets
+        calls[name] += times / packets if offset == 0 else 0
+    return {name: (counts[name], calls[name]) for name in counts}, {place: times / packets for place, times in executed.items()}
 
 
 def demangled(names):
@@ -141,12 +145,14 @@ def demangled(names):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--packets", type=int, default=256)
+    parser.add_argument("--inside", help="part of a symbol")
     parser.add_argument("contender", nargs="+")
     arguments = parser.parse_args()
     os.makedirs(f"{TOP}/build/bench", exist_ok=True)
     with open(f"{TOP}/build/bench/profile.log", "w") as log:
         symbols, files = traces(arguments.contender, arguments.packets, log)
-    profiles = {name: by_function(path, symbols, arguments.packets) for name, path in files.items()}
+    measured = {name: by_function(path, symbols, arguments.packets) for name, path in files.items()}
+    profiles = {name: functions for name, (functions, _) in measured.items()}
     every = sorted(set().union(*profiles.values()), key=lambda f: -max(p.get(f, (0, 0))[0] for p in profiles.values()))
     short = demangled(every)
     print("".join(f"{name:>18}" for name in profiles) + "   function (instructions, and calls, for each packet)")
@@ -161,6 +167,10 @@ def main():
         cells = [p.get(function, (0, 0)) for p in profiles.values()]
         if max(n for n, _ in cells) >= 1:
             print("".join(f"{n:10.1f} ×{c:6.2f}" for n, c in cells) + f"   {short[function]}")
+    for name, (_, executed) in measured.items():
+        for (function, offset), times in sorted(executed.items()):
+            if arguments.inside and arguments.inside in function and times >= 0.1:
+                print(f"{name} {function} +{offset:#x} ×{times:.2f}")
     return 0
 
 
