@@ -68,7 +68,7 @@ test-debug: ## the same and more in a kernel that checks memory, locks and refer
 test-qemu: ## the module in two virtual machines with Debian's kernel
 	@tests/run qemu
 
-bench: ## the module beside the kernel's tunnels, vnetd beside other programs: a quarter of an hour on an idle machine (ARGS="--rounds 3 --keep")
+bench: ## the module beside the kernel's tunnels, vnetd beside other programs: twenty minutes on an idle machine (ARGS="--rounds 3 --keep")
 	@tests/bench/run $(ARGS)
 
 lint: ## formatting, clippy, shellcheck, pyflakes, licences

@@ -47,7 +47,7 @@ class Pair:
         if daemon:
             self.daemons.append((name, process.pid))
 
-    def until(self, what, works, seconds=15):
+    def until(self, what, works, seconds=60):
         end = time.monotonic() + seconds
         while not works():
             if time.monotonic() > end:
@@ -89,7 +89,7 @@ class Pair:
         self.start(2, "echo", SOCKETS, "echo", "0.0.0.0:7", daemon=False)
         self.until("a server", lambda: b":5201" in subprocess.run(self.on(2, "ss", "-ltn"), capture_output=True).stdout)
         for contender, (prefix, _) in CONTENDERS.items():
-            self.until(f"{contender}'s tunnel", lambda: self.answers(1, "ping", "-q", "-c", "1", "-W", "1", f"{prefix}.2"), 30)
+            self.until(f"{contender}'s tunnel", lambda: self.answers(1, "ping", "-q", "-c", "1", "-W", "1", f"{prefix}.2"))
 
     def address(self, number, contender):
         prefix, device = CONTENDERS[contender]

@@ -111,7 +111,7 @@ def uml(figures, parts, rounds, length, say):
         ["/kit/uml/linux", "mem=1700M", "rootfstype=hostfs", "rootflags=/", "rw", "init=/src/tests/bench/init", "con=null", "ssl=null",
          "con0=null,fd:1", "seccomp=on", "ncpus=1", "loglevel=3", f"VNET_PARTS={','.join(parts)}", f"VNET_ROUNDS={rounds}",
          f"VNET_LENGTH={length}"],
-        figures, f"{BUILD}/uml.log", 240 if length == "short" else 600 * rounds + 600, say)
+        figures, f"{BUILD}/uml.log", 900 if length == "short" else 900 * (rounds + 1), say)
 
 
 @contextlib.contextmanager
