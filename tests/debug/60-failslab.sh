@@ -9,3 +9,7 @@ two_customers
 on h1 ../debug/failslab.py
 holds "the first vnet is still there" "$VN" -n h1 net show 0005
 reaches a1 10.0.0.2
+"$VN" -n h2 net delete 0005
+on h2 ../debug/failslab.py first
+net h2 0005
+reaches a1 10.0.0.2

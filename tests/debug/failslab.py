@@ -1,8 +1,11 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""Every command of the family with the Nth allocation of memory failing, N from 1 until nothing fails any more. After each
-failure the state must be as before, or the command done; then it is undone and sent again. Runs in a host where vnet 0005
-exists and nothing else changes, in a kernel with FAILSLAB.
+"""failslab.py [first]
+
+Every command of the family with the Nth allocation of memory failing, N from 1 until nothing fails any more. After each
+failure the state must be as before, or the command done and told to those who listen; then it is undone and sent again. Runs
+in a host where vnet 0005 exists and nothing else changes, in a kernel with FAILSLAB; with "first" in one without vnets, and
+makes and removes the first, with which sockets and memberships come and go.
 
 The failure is asked for by /proc/thread-self/fail-nth, so it is this program alone that meets it, while it sends and
 receives. A new command of module/uapi/vnet.yaml needs a line in CASES: without one this fails."""
@@ -14,7 +17,7 @@ import struct
 import sys
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../uml"))
-from misuse import ACK, ADDR, DUMP, ID5, ID99, REQUEST, Family  # noqa: E402
+from misuse import ACK, ADDR, DUMP, ID5, ID99, REQUEST, Family, attribute  # noqa: E402
 
 MAC = bytes.fromhex("060000000055")
 OTHER = bytes([192, 0, 2, 9])
@@ -47,15 +50,47 @@ CASES = {
     "remote-del": ([("remote-new", {"net": ID5, "addr": OTHER})], {"net": ID5, "addr": OTHER}, []),
     "probe": ([], {"net": ID5, "mac": MAC}, []),
 }
+FIRST = {name: CASES[name] for name in ("net-new", "net-del")}
+
+
+def attributes(data):
+    while len(data) >= 4:
+        length, number = struct.unpack_from("=HH", data)
+        yield number & 0x3FFF, data[4:length]
+        data = data[(length + 3) & ~3 :]
 
 
 class Faulty(Family):
-    """The family, with failures on demand."""
+    """The family, with failures on demand, and a listener to all its groups."""
 
-    def __init__(self):
+    def __init__(self, first):
         super().__init__()
+        self.first = first
         self.fail = os.open("/proc/thread-self/fail-nth", os.O_RDWR)
         self.room = bytearray(1 << 18)
+        self.listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
+        self.listener.bind((0, 0))
+        number, self.number = self.number, 0x10
+        _, _, replies = self.exchange(struct.pack("=BBH", 3, 1, 0) + attribute(2, b"vnet\0"))
+        self.number = number
+        # CTRL_ATTR_MCAST_GROUPS; of each the number is CTRL_ATTR_MCAST_GRP_ID.
+        for _, group in attributes(dict(attributes(replies[0][4:]))[7]):
+            self.listener.setsockopt(270, 1, struct.unpack("=I", dict(attributes(group))[2])[0])  # NETLINK_ADD_MEMBERSHIP
+
+    def heard(self):
+        """The commands of the notifications that have come since, with None if some were lost."""
+        out = set()
+        while True:
+            try:
+                data = self.listener.recv(1 << 16, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return out
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                out.add(None)
+                continue
+            out.add(data[16])
 
     def send(self, command, values, nth=0):
         """(errno, whether the failure was met). Dumps are read to the end. With nth = 0 nothing fails."""
@@ -110,20 +145,17 @@ class Faulty(Family):
     def decoded(self, op, reply):
         """The attributes that do not change by themselves."""
         names = {number: name for name, (number, _) in self.attrs_of(op).items()}
-        rest, out = reply[4:], []
-        while len(rest) >= 4:
-            length, number = struct.unpack_from("=HH", rest)
-            name = names.get(number & 0x3FFF, str(number))
-            if name not in VOLATILE:
-                out.append((name, bytes(rest[4:length])))
-            rest = rest[(length + 3) & ~3 :]
-        return tuple(sorted(out))
+        out = ((names.get(number, str(number)), bytes(value)) for number, value in attributes(reply[4:]))
+        return tuple(sorted(pair for pair in out if pair[0] not in VOLATILE))
 
     def state(self):
         """What is configured. What is learned comes and goes, only static entries and listed hosts count."""
         out = []
-        for op, values, dump in (("net-get", {}, True), ("host-get", {}, False), ("peer-get", {}, True), ("varp-get", {"net": ID5}, True), ("remote-get", {"net": ID5}, True)):
-            code, _, replies = self.do(op, values, REQUEST | (DUMP if dump else ACK))
+        questions = [("net-get", {}, DUMP), ("host-get", {}, ACK), ("peer-get", {}, DUMP)]
+        if not self.first:
+            questions += [("varp-get", {"net": ID5}, DUMP), ("remote-get", {"net": ID5}, DUMP)]
+        for op, values, flag in questions:
+            code, _, replies = self.do(op, values, REQUEST | flag)
             if code:
                 raise Refused(f"{op} to see the state: {name_of(code)}")
             decoded = {self.decoded(op, reply) for reply in replies}
@@ -175,9 +207,12 @@ def try_all(family, command, before_it, values, undo):
     if family.state() != start:
         return f"what undoes it does not: {[a ^ b for a, b in zip(family.state(), start)]}", 0
     met = 0
+    told = {None, family.operations.get(command + "-ntf", {}).get("value")}
     for nth in range(1, MOST):
         send_all(before_it, True)
+        family.heard()
         code, failed = family.send(command, values, nth)
+        heard = family.heard()
         family.quiet()
         now = family.state()
         if not failed:
@@ -195,6 +230,8 @@ def try_all(family, command, before_it, values, undo):
                 return f"after a failure of allocation {nth} it does not succeed: {name_of(code)}", met
         elif now != after:
             return f"allocation {nth} fails ({name_of(code)}): half done: {[a ^ b for a, b in zip(now, before)]}", met
+        elif now != before and not heard & told:
+            return f"allocation {nth} fails ({name_of(code)}): done, but nobody was told", met
         # That it is undone shows in what comes next.
         back()
     return f"more than {MOST} allocations", met
@@ -203,14 +240,15 @@ def try_all(family, command, before_it, values, undo):
 def main():
     for name, value in (("ignore-gfp-wait", "N"), ("verbose", "0")):
         prepare(f"/sys/kernel/debug/failslab/{name}", value)
-    family = Faulty()
+    first = sys.argv[1:] == ["first"]
+    family = Faulty(first)
     bad = 0
     for op in family.operations.values():
         for kind, prefix in (("do", ""), ("dump", "dump ")):
             if kind in op and prefix + op["name"] not in CASES:
                 print(f"not ok - {prefix}{op['name']} has no case")
                 bad += 1
-    for command, (before_it, values, undo) in CASES.items():
+    for command, (before_it, values, undo) in (FIRST if first else CASES).items():
         try:
             wrong, met = try_all(family, command, before_it, values, undo)
         except Refused as error:
@@ -219,7 +257,7 @@ def main():
             print(f"not ok - {command}: {wrong}", flush=True)
             bad += 1
         else:
-            print(f"ok - {command}: {met} allocations failed, one at a time", flush=True)
+            print(f"ok - {command}{', the first' if first else ''}: {met} allocations failed, one at a time", flush=True)
     return 1 if bad else 0
 
 
