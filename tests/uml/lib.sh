@@ -163,7 +163,7 @@ two_customers() {
 # In a slow kernel it is not to take all of the processor.
 traffic() {
 	local flood=(-f) pause=0
-	[ "$SLOW" = 1 ] || { flood=(-i 0.02); pause=1; }
+	[ "$SLOW" = 1 ] || { flood=(-i 0.1); pause=4; }
 	on a1 ping -q "${flood[@]}" 10.0.0.2 >/dev/null 2>&1 &
 	on a2 ping -q "${flood[@]}" -s 1300 10.0.0.1 >/dev/null 2>&1 &
 	(while :; do on a1 ./frames.py sources eth0 500 || sleep 0.1; sleep $pause; done) >/dev/null 2>&1 &
