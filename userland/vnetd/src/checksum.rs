@@ -2,19 +2,18 @@
 
 //! The Internet checksum (RFC 1071).
 
-/// Adds bytes to a sum. Only the last part of several may have an odd number of bytes.
+/// Adds bytes to a sum. Only the last part of several may have a number of bytes that is not a multiple of four.
 pub(crate) fn add(sum: u64, bytes: &[u8]) -> u64 {
+    // In the machine's byte order, and only the result turned around (RFC 1071, section 2): so it is done many bytes at a time.
     let words = bytes.chunks_exact(4);
     let rest = words.remainder();
-    let mut sum = words.fold(sum, |sum, word| {
-        sum + u64::from(u32::from_be_bytes(word.try_into().unwrap_or_default()))
-    });
     let mut last = [0; 4];
     for (to, from) in last.iter_mut().zip(rest) {
         *to = *from;
     }
-    sum += u64::from(u32::from_be_bytes(last));
-    sum
+    let word = |word: &[u8]| u64::from(u32::from_ne_bytes(word.try_into().unwrap_or_default()));
+    let native = words.map(word).sum::<u64>() + word(&last);
+    sum + u64::from(u16::from_be_bytes(fold(native).to_ne_bytes()))
 }
 
 /// Folds a sum to 16 bits, without the complement.

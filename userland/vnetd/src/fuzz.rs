@@ -34,13 +34,16 @@ pub fn frame(data: &[u8]) {
     }
     let _ = icmp::too_big(frame, 1400);
     let _ = inner::flow_hash(frame);
-    let _ = inner::decapsulate_ecn(&mut copy, 3);
+    if let inner::Mark::Taken(ip, tos) = inner::decapsulate_ecn(&copy, 3) {
+        ip.set_tos(&mut copy, tos);
+    }
     let owner = Arc::new(());
     let mut merger = Merger::new();
     let mut count = 0;
-    let mut all = |_: &Arc<()>, _: &VnetHeader, _: &[u8], frames| count += frames;
-    merger.offer(&owner, frame, &mut all);
-    merger.offer(&owner, &copy, &mut all);
+    let mut all = |_: &Arc<()>, _: &VnetHeader, _: &[u8], _: &[&[u8]], frames| count += frames;
+    merger.offer(&owner, frame, true, &mut all);
+    merger.offer(&owner, &copy, true, &mut all);
+    merger.pass(&owner, frame, &mut all);
     merger.flush(&mut all);
-    assert_eq!(count, 2, "no frame is lost, none is made");
+    assert_eq!(count, 3, "no frame is lost, none is made");
 }

@@ -96,7 +96,8 @@ impl Ip {
         frame.get(at).copied().unwrap_or_default()
     }
 
-    fn set_tos(self, frame: &mut [u8], tos: u8) {
+    /// Sets type of service or traffic class.
+    pub(crate) fn set_tos(self, frame: &mut [u8], tos: u8) {
         let Some(header) = frame.get_mut(self.at..) else {
             return;
         };
@@ -135,20 +136,32 @@ pub(crate) fn outer_tos(inner: Option<u8>, dscp: Option<u8>) -> u8 {
     }
 }
 
-/// Carries the outer congestion mark over to the inner packet (RFC 6040). False if the packet must be dropped.
-pub(crate) fn decapsulate_ecn(frame: &mut [u8], outer: u8) -> bool {
+/// What becomes of the inner congestion mark when the outer header goes (RFC 6040).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// It stays as it is.
+    Stays,
+    /// It becomes that of the outer packet.
+    Taken(Ip, u8),
+    /// The two contradict each other: the packet must be dropped.
+    Drop,
+}
+
+/// What becomes of the congestion mark of a frame that came in a packet of this type of service.
+pub(crate) fn decapsulate_ecn(frame: &[u8], outer: u8) -> Mark {
     let outer = outer & ECN_MASK;
     if outer != CE && outer != ECT_1 {
-        return true;
+        return Mark::Stays;
     }
-    let Some(ip) = ip(frame) else { return true };
+    let Some(ip) = ip(frame) else {
+        return Mark::Stays;
+    };
     let tos = ip.tos(frame);
     match (tos & ECN_MASK, outer) {
-        (0, CE) => return false,
-        (ECT_0 | ECT_1, CE) | (ECT_0, ECT_1) => ip.set_tos(frame, (tos & !ECN_MASK) | outer),
-        _ => {}
+        (0, CE) => Mark::Drop,
+        (ECT_0 | ECT_1, CE) | (ECT_0, ECT_1) => Mark::Taken(ip, (tos & !ECN_MASK) | outer),
+        _ => Mark::Stays,
     }
-    true
 }
 
 /// A number that is the same for all packets of an inner flow.
@@ -238,14 +251,19 @@ mod tests {
         ] {
             for make in [ipv4, ipv6] {
                 let mut frame = make(0x20 | inner);
-                let passed = decapsulate_ecn(&mut frame, outer);
-                assert_eq!(passed, expected.is_some());
+                let mark = decapsulate_ecn(&frame, outer);
+                assert_eq!(mark == Mark::Drop, expected.is_none());
+                if let Mark::Taken(ip, tos) = mark {
+                    ip.set_tos(&mut frame, tos);
+                }
                 if let Some(expected) = expected {
                     assert_eq!(ip(&frame).expect("IP").tos(&frame), 0x20 | expected);
                 }
             }
             let mut frame = ipv4(inner);
-            decapsulate_ecn(&mut frame, outer);
+            if let Mark::Taken(ip, tos) = decapsulate_ecn(&frame, outer) {
+                ip.set_tos(&mut frame, tos);
+            }
             assert_eq!(checksum::of(&frame[14..34]), 0, "the header's sum is right");
         }
     }

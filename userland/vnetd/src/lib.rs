@@ -16,6 +16,7 @@ mod merge;
 mod message;
 mod notice;
 mod offload;
+mod post;
 mod requests;
 mod rtnl;
 mod rx;

@@ -1,32 +1,39 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Puts consecutive TCP segments of a flow together again, so that they cross the TAP as one packet.
+//! Puts consecutive packets of a flow together again, TCP segments and UDP datagrams, so that they cross the TAP as one
+//! packet.
 //!
-//! Only what the stack could cut into the very same segments: in order, without gap, of one length but for the last, all
-//! headers the same but for the numbers that cutting makes, no flags but ACK and PSH, checksums right.
+//! Only what the stack could cut into the very same packets: in order, without gap, of one length but for the last, all
+//! headers the same but for the numbers that cutting makes, no TCP flags but ACK and PSH, checksums right. Payloads are not
+//! copied: they stay where they were received until all is handed over.
 
 use std::sync::Arc;
 
 use crate::checksum;
 use crate::inner::{self, Ip};
-use crate::offload::{self, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHeader};
+use crate::offload::{self, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VnetHeader};
+use crate::tap;
 
 /// Flows that are put together at a time.
 const FLOWS: usize = 8;
 /// Most bytes of an IP packet.
 const MOST: usize = 65_535;
+/// Most packets that are put together.
+const PACKETS: usize = tap::PIECES;
+/// Room for all headers: Ethernet with two tags, IP, TCP with options.
+const HEADERS: usize = 128;
 const ACK: u8 = 0x10;
 const PSH: u8 = 0x08;
-/// Of a TCP header: the checksum.
-const SUM_AT: usize = 16;
 
-/// A TCP segment, as far as it matters here.
+/// A TCP segment or UDP datagram, as far as it matters here.
 #[derive(Clone, Copy)]
-struct Segment {
+struct Packet {
     ip: Ip,
-    /// Offset of the TCP header and of the payload.
-    tcp: usize,
+    protocol: u8,
+    /// Offset of the TCP or UDP header and of the payload.
+    at: usize,
     payload: usize,
+    /// TCP only.
     sequence: u32,
     id: u16,
     pushed: bool,
@@ -34,182 +41,233 @@ struct Segment {
     plain: bool,
 }
 
-/// A TCP segment, if a frame holds a whole one.
-fn parse(frame: &[u8]) -> Option<Segment> {
+/// A segment or datagram, if a frame holds a whole one.
+fn parse(frame: &[u8]) -> Option<Packet> {
     let ip = inner::ip(frame)?;
-    let (inner::TCP, tcp) = ip.transport(frame)? else {
-        return None;
-    };
-    let header = frame.get(tcp..)?.first_chunk::<20>()?;
-    let payload = tcp + usize::from(header[12] >> 4) * 4;
+    let (protocol, at) = ip.transport(frame)?;
     let packet = frame.get(ip.at..)?;
-    let word = |at: usize| u16::from_be_bytes([packet[at], packet[at + 1]]);
-    let (length, fragment) = if ip.v6 {
-        (usize::from(word(4)) + inner::IPV6_LEN, 0)
+    let word = |at: usize| Some(u16::from_be_bytes(*packet.get(at..)?.first_chunk()?));
+    let (length, fragment, id) = if ip.v6 {
+        (usize::from(word(4)?) + inner::IPV6_LEN, 0, 0)
     } else {
-        (usize::from(word(2)), word(6) & 0x3fff)
+        (usize::from(word(2)?), word(6)? & 0x3fff, word(4)?)
     };
-    let flags = header[13];
-    let options = !ip.v6 && packet[0] != 0x45;
-    Some(Segment {
+    let options = !ip.v6 && packet.first() != Some(&0x45);
+    let whole = length == packet.len() && fragment == 0 && !options;
+    let transport = frame.get(at..)?;
+    let (payload, sequence, pushed, plain) = match protocol {
+        inner::TCP => {
+            let header = transport.first_chunk::<20>()?;
+            let payload = at + usize::from(header[12] >> 4) * 4;
+            let flags = header[13];
+            let plain = flags & !PSH == ACK && header[12] & 0xf == 0 && payload >= at + 20;
+            let sequence = u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+            (payload, sequence, flags & PSH != 0, plain)
+        }
+        inner::UDP => {
+            let header = transport.first_chunk::<8>()?;
+            let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+            // Without a checksum, a wrong one could not be told.
+            let plain = length == transport.len() && header[6..] != [0, 0];
+            (at + 8, 0, false, plain)
+        }
+        _ => return None,
+    };
+    Some(Packet {
         ip,
-        tcp,
+        protocol,
+        at,
         payload,
-        sequence: u32::from_be_bytes([header[4], header[5], header[6], header[7]]),
-        id: if ip.v6 { 0 } else { word(4) },
-        pushed: flags & PSH != 0,
-        plain: flags & !PSH == ACK
-            && header[12] & 0xf == 0
-            && payload >= tcp + 20
-            && payload < frame.len()
-            && length == packet.len()
-            && fragment == 0
-            && !options,
+        sequence,
+        id,
+        pushed,
+        plain: plain && whole && payload < frame.len() && payload <= HEADERS,
     })
 }
 
-/// Segments that were put together.
-struct Flow<T> {
+/// Packets that were put together.
+struct Flow<'a, T> {
     owner: Arc<T>,
-    bytes: Vec<u8>,
-    first: Segment,
-    /// Bytes of payload of each segment.
+    /// The frame that the first one came in.
+    frame: &'a [u8],
+    first: Packet,
+    /// Payloads of the others.
+    rest: Vec<&'a [u8]>,
+    /// Bytes of all of them from the IP header on.
+    length: usize,
+    /// Bytes of payload of each.
     size: usize,
-    count: u32,
     next: u32,
+    pushed: bool,
 }
 
-impl<T> Flow<T> {
-    /// Whether a segment is of the same flow.
-    fn is_same(&self, owner: &Arc<T>, frame: &[u8], segment: &Segment) -> bool {
-        let (from, to) = if segment.ip.v6 { (8, 40) } else { (12, 20) };
-        let at = segment.ip.at;
-        Arc::ptr_eq(&self.owner, owner)
-            && self.first.ip == segment.ip
-            && self.first.tcp == segment.tcp
-            && self.bytes.get(..at) == frame.get(..at)
-            && self.bytes.get(at + from..at + to) == frame.get(at + from..at + to)
-            && self.bytes.get(segment.tcp..segment.tcp + 4)
-                == frame.get(segment.tcp..segment.tcp + 4)
+impl<'a, T> Flow<'a, T> {
+    fn begin(owner: &Arc<T>, frame: &'a [u8], first: Packet) -> Self {
+        let size = frame.len() - first.payload;
+        Self {
+            owner: owner.clone(),
+            frame,
+            first,
+            rest: Vec::new(),
+            length: frame.len() - first.ip.at,
+            size,
+            // CAST: sequence numbers wrap around.
+            next: first.sequence.wrapping_add(size as u32),
+            pushed: false,
+        }
     }
 
-    /// Whether a segment of the same flow follows, and cutting would make it again.
-    fn is_next(&self, frame: &[u8], segment: &Segment) -> bool {
-        let (at, tcp) = (segment.ip.at, segment.tcp);
-        let payload = frame.len() - segment.payload;
+    /// Whether a packet is of the same flow.
+    fn is_same(&self, owner: &Arc<T>, frame: &[u8], packet: &Packet) -> bool {
+        let (from, to) = if packet.ip.v6 { (8, 40) } else { (12, 20) };
+        let at = packet.ip.at;
+        let same = |from: usize, to: usize| self.frame.get(from..to) == frame.get(from..to);
+        Arc::ptr_eq(&self.owner, owner)
+            && self.first.ip == packet.ip
+            && self.first.protocol == packet.protocol
+            && self.first.at == packet.at
+            && same(packet.at, packet.at + 4)
+            && same(at + from, at + to)
+            && same(0, at)
+    }
+
+    /// Whether a packet of the same flow follows, and cutting would make it again.
+    fn is_next(&self, frame: &[u8], packet: &Packet) -> bool {
+        let (at, l4) = (packet.ip.at, packet.at);
+        let same = |from: usize, to: usize| self.frame.get(from..to) == frame.get(from..to);
+        let payload = frame.len() - packet.payload;
         // Type of service, fragmentation, TTL, protocol; in IPv6 all but the length.
-        let ip_same = if segment.ip.v6 {
-            self.bytes.get(at..at + 4) == frame.get(at..at + 4)
-                && self.bytes.get(at + 6..at + 8) == frame.get(at + 6..at + 8)
+        let ip_same = if packet.ip.v6 {
+            same(at, at + 4) && same(at + 6, at + 8)
         } else {
             // CAST: ids wrap around.
-            let id = self.first.id.wrapping_add(self.count as u16);
-            self.bytes.get(at..at + 2) == frame.get(at..at + 2)
-                && self.bytes.get(at + 6..at + 10) == frame.get(at + 6..at + 10)
-                && segment.id == id
+            let next = self.first.id.wrapping_add(self.rest.len() as u16 + 1);
+            // What must not be fragmented has an id that says nothing (RFC 6864).
+            let any_id = packet.protocol == inner::UDP
+                && frame.get(at + 6).is_some_and(|flags| flags & 0x40 != 0);
+            same(at, at + 2) && same(at + 6, at + 10) && (any_id || packet.id == next)
         };
         // Acknowledgement, header length, window, options.
-        let tcp_same = self.first.payload == segment.payload
-            && self.bytes.get(tcp + 8..tcp + 13) == frame.get(tcp + 8..tcp + 13)
-            && self.bytes.get(tcp + 14..tcp + 16) == frame.get(tcp + 14..tcp + 16)
-            && self.bytes.get(tcp + 18..segment.payload) == frame.get(tcp + 18..segment.payload);
-        segment.plain
-            && segment.sequence == self.next
+        let transport_same = packet.protocol == inner::UDP
+            || self.first.payload == packet.payload
+                && packet.sequence == self.next
+                && same(l4 + 8, l4 + 13)
+                && same(l4 + 14, l4 + 16)
+                && same(l4 + 18, packet.payload);
+        packet.plain
             && payload <= self.size
-            && self.bytes.len() - at + payload <= MOST
+            && self.length + payload <= MOST
+            && self.rest.len() + 1 < PACKETS
             && ip_same
-            && tcp_same
+            && transport_same
     }
 
-    fn is_full(&self, last: usize, pushed: bool) -> bool {
-        pushed || last < self.size
-    }
-
-    /// Finishes the headers, and gives header and frame.
-    fn finish(&mut self) -> Option<VnetHeader> {
-        if self.count < 2 {
-            return Some(VnetHeader::default());
+    /// Takes the next one. Whether none can follow it.
+    fn take(&mut self, frame: &'a [u8], packet: &Packet) -> bool {
+        let payload = frame.get(packet.payload..).unwrap_or_default();
+        if self.rest.is_empty() {
+            self.rest.reserve(PACKETS);
         }
-        let Segment {
-            ip, tcp, payload, ..
+        self.rest.push(payload);
+        self.length += payload.len();
+        // CAST: sequence numbers wrap around.
+        self.next = self.next.wrapping_add(payload.len() as u32);
+        self.pushed |= packet.pushed;
+        packet.pushed || payload.len() < self.size || self.rest.len() + 1 >= PACKETS
+    }
+
+    /// Hands over what was put together, its headers made to fit.
+    fn finish(&mut self, out: &mut Out<'_, T>) -> Option<()> {
+        if self.rest.is_empty() {
+            out(&self.owner, &VnetHeader::default(), self.frame, &[], 1);
+            return Some(());
+        }
+        let Packet {
+            ip,
+            protocol,
+            at,
+            payload,
+            ..
         } = self.first;
-        let total = self.bytes.len() - ip.at;
+        let mut headers = [0; HEADERS];
+        let headers = headers.get_mut(..payload)?;
+        let (old, first) = self.frame.split_at_checked(payload)?;
+        headers.copy_from_slice(old);
         if ip.v6 {
-            let length = u16::try_from(total - inner::IPV6_LEN).ok()?;
-            let field = self.bytes.get_mut(ip.at + 4..ip.at + 6)?;
+            let length = u16::try_from(self.length - inner::IPV6_LEN).ok()?;
+            let field = headers.get_mut(ip.at + 4..ip.at + 6)?;
             field.copy_from_slice(&length.to_be_bytes());
         } else {
-            let length = u16::try_from(total).ok()?;
-            let header = self.bytes.get_mut(ip.at..tcp)?;
+            let length = u16::try_from(self.length).ok()?;
+            let header = headers.get_mut(ip.at..at)?;
             header.get_mut(2..4)?.copy_from_slice(&length.to_be_bytes());
             checksum::set_ipv4(header);
         }
-        let length = self.bytes.len() - tcp;
-        let sum = checksum::fold(checksum::pseudo(
-            &self.bytes,
-            ip.at,
-            ip.v6,
-            inner::TCP,
-            length,
-        ));
-        let field = self.bytes.get_mut(tcp + SUM_AT..tcp + SUM_AT + 2)?;
+        let length = self.length - (at - ip.at);
+        let (sum_at, gso) = match (protocol, ip.v6) {
+            (inner::TCP, v6) => {
+                if self.pushed {
+                    *headers.get_mut(at + 13)? |= PSH;
+                }
+                (16, if v6 { GSO_TCPV6 } else { GSO_TCPV4 })
+            }
+            _ => {
+                let field = headers.get_mut(at + 4..at + 6)?;
+                field.copy_from_slice(&u16::try_from(length).ok()?.to_be_bytes());
+                (6, GSO_UDP_L4)
+            }
+        };
+        let sum = checksum::fold(checksum::pseudo(headers, ip.at, ip.v6, protocol, length));
+        let field = headers.get_mut(at + sum_at..at + sum_at + 2)?;
         field.copy_from_slice(&sum.to_be_bytes());
-        Some(VnetHeader {
+        let header = VnetHeader {
             flags: NEEDS_CSUM,
-            gso: if ip.v6 { GSO_TCPV6 } else { GSO_TCPV4 },
+            gso,
             header_len: u16::try_from(payload).ok()?,
             gso_size: u16::try_from(self.size).ok()?,
-            csum_start: u16::try_from(tcp).ok()?,
-            csum_offset: SUM_AT as u16,
-        })
+            csum_start: u16::try_from(at).ok()?,
+            csum_offset: u16::try_from(sum_at).ok()?,
+        };
+        let count = self.rest.len() + 1;
+        self.rest.insert(0, first);
+        out(&self.owner, &header, headers, &self.rest, count);
+        Some(())
     }
 }
 
-/// What is being put together. `T` is whose it is.
-pub(crate) struct Merger<T> {
-    flows: Vec<Flow<T>>,
-    /// Buffers that were used before.
-    spare: Vec<Vec<u8>>,
+/// Where what is complete goes to: whose it is, its header, the frame in pieces, and how many frames it was.
+pub(crate) type Out<'o, T> = dyn FnMut(&Arc<T>, &VnetHeader, &[u8], &[&[u8]], usize) + 'o;
+
+/// What is being put together. `T` is whose it is, `'a` how long what was received stays where it is.
+pub(crate) struct Merger<'a, T> {
+    flows: Vec<Flow<'a, T>>,
 }
 
-impl<T> Merger<T> {
+impl<'a, T> Merger<'a, T> {
     /// Nothing.
     pub(crate) fn new() -> Self {
-        Self {
-            flows: Vec::new(),
-            spare: Vec::new(),
-        }
+        Self { flows: Vec::new() }
     }
 
-    /// Takes a frame. What is complete goes to `out`, with its header and the number of frames that it was; the rest is kept
-    /// until [`Merger::flush`].
+    /// Takes a frame. What is complete goes to `out`; the rest is kept until [`Merger::flush`]. `datagrams`: whether UDP
+    /// datagrams are put together, too.
     pub(crate) fn offer(
         &mut self,
         owner: &Arc<T>,
-        frame: &[u8],
-        out: &mut impl FnMut(&Arc<T>, &VnetHeader, &[u8], u32),
+        frame: &'a [u8],
+        datagrams: bool,
+        out: &mut Out<'_, T>,
     ) {
         let alone = VnetHeader::default();
-        let Some(segment) = parse(frame) else {
-            return out(owner, &alone, frame, 1);
+        let packet = parse(frame).filter(|found| datagrams || found.protocol == inner::TCP);
+        let Some(packet) = packet else {
+            return out(owner, &alone, frame, &[], 1);
         };
-        let found = self
-            .flows
-            .iter()
-            .position(|flow| flow.is_same(owner, frame, &segment));
-        let intact = || offload::is_intact(frame, segment.ip, inner::TCP, segment.tcp);
-        if let Some(at) = found {
-            let payload = frame.len().saturating_sub(segment.payload);
+        let intact = || offload::is_intact(frame, packet.ip, packet.protocol, packet.at);
+        if let Some(at) = self.find(owner, frame, &packet) {
             let flow = &mut self.flows[at];
-            if flow.is_next(frame, &segment) && intact() {
-                flow.bytes.extend_from_slice(&frame[segment.payload..]);
-                flow.count += 1;
-                // CAST: sequence numbers wrap around.
-                flow.next = flow.next.wrapping_add(payload as u32);
-                if segment.pushed {
-                    flow.bytes[segment.tcp + 13] |= PSH;
-                }
-                if flow.is_full(payload, segment.pushed) {
+            if flow.is_next(frame, &packet) && intact() {
+                if flow.take(frame, &packet) {
                     self.give(at, out);
                 }
                 return;
@@ -217,37 +275,37 @@ impl<T> Merger<T> {
             self.give(at, out);
         }
         // A segment with PSH is the end of something.
-        if !segment.plain || segment.pushed || !intact() {
-            return out(owner, &alone, frame, 1);
+        if !packet.plain || packet.pushed || !intact() {
+            return out(owner, &alone, frame, &[], 1);
         }
         if self.flows.len() >= FLOWS {
             self.give(0, out);
         }
-        let mut bytes = self.spare.pop().unwrap_or_default();
-        bytes.clear();
-        bytes.extend_from_slice(frame);
-        let size = frame.len() - segment.payload;
-        self.flows.push(Flow {
-            owner: owner.clone(),
-            bytes,
-            first: segment,
-            size,
-            count: 1,
-            // CAST: as above.
-            next: segment.sequence.wrapping_add(size as u32),
-        });
+        self.flows.push(Flow::begin(owner, frame, packet));
     }
 
-    fn give(&mut self, at: usize, out: &mut impl FnMut(&Arc<T>, &VnetHeader, &[u8], u32)) {
-        let mut flow = self.flows.remove(at);
-        if let Some(header) = flow.finish() {
-            out(&flow.owner, &header, &flow.bytes, flow.count);
+    /// Takes a frame that does not stay where it is: it is handed over at once, after those of its flow.
+    pub(crate) fn pass(&mut self, owner: &Arc<T>, frame: &[u8], out: &mut Out<'_, T>) {
+        let packet = parse(frame);
+        if let Some(at) = packet.and_then(|packet| self.find(owner, frame, &packet)) {
+            self.give(at, out);
         }
-        self.spare.push(flow.bytes);
+        out(owner, &VnetHeader::default(), frame, &[], 1);
+    }
+
+    fn find(&self, owner: &Arc<T>, frame: &[u8], packet: &Packet) -> Option<usize> {
+        self.flows
+            .iter()
+            .position(|flow| flow.is_same(owner, frame, packet))
+    }
+
+    fn give(&mut self, at: usize, out: &mut Out<'_, T>) {
+        // All that could not fit was looked at when it was parsed.
+        let _ = self.flows.remove(at).finish(out);
     }
 
     /// Gives all that was kept.
-    pub(crate) fn flush(&mut self, out: &mut impl FnMut(&Arc<T>, &VnetHeader, &[u8], u32)) {
+    pub(crate) fn flush(&mut self, out: &mut Out<'_, T>) {
         while !self.flows.is_empty() {
             self.give(0, out);
         }
@@ -257,18 +315,19 @@ impl<T> Merger<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offload::tests::tcp;
+    use crate::offload::tests::{tcp, udp};
 
     /// What comes out: header, frame, how many it was.
-    fn run(frames: &[Vec<u8>]) -> Vec<(VnetHeader, Vec<u8>, u32)> {
+    fn run(frames: &[Vec<u8>]) -> Vec<(VnetHeader, Vec<u8>, usize)> {
         let owner = Arc::new(());
         let mut merger = Merger::new();
         let mut all = Vec::new();
-        let mut out = |_: &Arc<()>, header: &VnetHeader, frame: &[u8], count: u32| {
-            all.push((*header, frame.to_vec(), count));
-        };
+        let mut out =
+            |_: &Arc<()>, header: &VnetHeader, first: &[u8], rest: &[&[u8]], count: usize| {
+                all.push((*header, [first, &rest.concat()].concat(), count));
+            };
         for frame in frames {
-            merger.offer(&owner, frame, &mut out);
+            merger.offer(&owner, frame, true, &mut out);
         }
         merger.flush(&mut out);
         all
@@ -299,6 +358,54 @@ mod tests {
             assert!(offload::complete(&mut frame, &header));
             assert_eq!(frame, whole);
         }
+    }
+
+    #[test]
+    fn datagrams_are_put_together() {
+        for v6 in [false, true] {
+            let payload: Vec<u8> = (0..=255).cycle().take(350).collect();
+            let whole = udp(v6, &payload);
+            let header = VnetHeader {
+                gso: GSO_UDP_L4,
+                gso_size: 100,
+                ..VnetHeader::default()
+            };
+            let mut out = Vec::new();
+            let segments = offload::segment(&whole, &header, b"", &mut out).expect("segments");
+            let mut pieces: Vec<_> = out.chunks(segments.size).map(<[u8]>::to_vec).collect();
+            let all = run(&pieces);
+            assert_eq!(all.len(), 1, "{v6}");
+            let (header, mut frame, count) = all.into_iter().next().expect("one");
+            assert_eq!((count, header.gso, header.gso_size), (4, GSO_UDP_L4, 100));
+            assert!(offload::complete(&mut frame, &header));
+            assert_eq!(frame, whole);
+            let mut again = Vec::new();
+            offload::segment(&frame, &header, b"", &mut again).expect("segments");
+            assert_eq!(again, out);
+            // A wrong checksum, none at all, a longer one.
+            *pieces[1].last_mut().expect("bytes") ^= 1;
+            let at = if v6 { 14 + 40 } else { 14 + 20 };
+            pieces[2][at + 6..at + 8].fill(0);
+            pieces.push(udp(v6, &[1; 200]));
+            let all = run(&pieces);
+            let frames: Vec<_> = all.iter().map(|(_, frame, _)| frame.clone()).collect();
+            assert_eq!(frames, pieces, "nothing is put together");
+        }
+    }
+
+    #[test]
+    fn what_does_not_stay_passes_after_what_came_before() {
+        let (_, pieces) = cut(false, &[1; 300]);
+        let owner = Arc::new(());
+        let mut merger = Merger::new();
+        let mut counts = Vec::new();
+        let mut out =
+            |_: &Arc<()>, _: &VnetHeader, _: &[u8], _: &[&[u8]], count| counts.push(count);
+        merger.offer(&owner, &pieces[0], true, &mut out);
+        merger.offer(&owner, &pieces[1], true, &mut out);
+        merger.pass(&owner, &pieces[2].clone(), &mut out);
+        merger.flush(&mut out);
+        assert_eq!(counts, [2, 1]);
     }
 
     #[test]

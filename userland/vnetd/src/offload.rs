@@ -18,7 +18,7 @@ pub(crate) const NEEDS_CSUM: u8 = 1;
 pub(crate) const GSO_NONE: u8 = 0;
 pub(crate) const GSO_TCPV4: u8 = 1;
 pub(crate) const GSO_TCPV6: u8 = 4;
-const GSO_UDP_L4: u8 = 5;
+pub(crate) const GSO_UDP_L4: u8 = 5;
 /// The kind may have this bit beside: the first segment has CWR.
 const GSO_ECN: u8 = 0x80;
 
@@ -107,14 +107,14 @@ pub(crate) struct Segments {
     pub(crate) count: usize,
 }
 
-/// Cuts a large frame into segments, written to `out`, each behind `prefix`. None if it cannot be what its header says.
+/// Cuts a large frame into segments, put to what is in `out`, each behind `prefix`. None if it cannot be what its header
+/// says; then `out` may have some of them.
 pub(crate) fn segment(
     frame: &[u8],
     header: &VnetHeader,
     prefix: &[u8],
     out: &mut Vec<u8>,
 ) -> Option<Segments> {
-    out.clear();
     let ip = inner::ip(frame)?;
     let kind = header.gso & !GSO_ECN;
     let (protocol, at) = ip.transport(frame)?;
@@ -228,30 +228,49 @@ pub(crate) fn is_intact(frame: &[u8], ip: Ip, protocol: u8, at: usize) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// A TCP segment with right checksums.
-    pub(crate) fn tcp(v6: bool, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+    /// An Ethernet and an IP header, that of IPv4 with DF.
+    fn headers(v6: bool, protocol: u8) -> Vec<u8> {
         let mut frame = vec![2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1];
         if v6 {
-            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, inner::TCP, 64]);
+            frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, 0, protocol, 64]);
             frame.extend([0xfd; 16]);
             frame.extend([0xfc; 16]);
         } else {
-            frame.extend([0x08, 0, 0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, inner::TCP, 0, 0]);
+            frame.extend([0x08, 0, 0x45, 0, 0, 0, 0, 7, 0x40, 0, 64, protocol, 0, 0]);
             frame.extend([10, 0, 0, 1, 10, 0, 0, 2]);
         }
-        let at = frame.len();
-        frame.extend([0x10, 0x92, 0x20, 0x91]);
-        frame.extend(sequence.to_be_bytes());
-        frame.extend([0, 0, 0, 9, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
-        frame.extend(payload);
+        frame
+    }
+
+    fn finished(mut frame: Vec<u8>, protocol: u8, at: usize) -> Vec<u8> {
         let ip = inner::ip(&frame).expect("IP");
         let place = Place {
             index: 0,
             offset: 0,
             is_last: true,
         };
-        finish(&mut frame, ip, inner::TCP, at, &place).expect("long enough");
+        finish(&mut frame, ip, protocol, at, &place).expect("long enough");
         frame
+    }
+
+    /// A UDP datagram with right checksums.
+    pub(crate) fn udp(v6: bool, payload: &[u8]) -> Vec<u8> {
+        let mut frame = headers(v6, inner::UDP);
+        let at = frame.len();
+        frame.extend([0x10, 0x92, 0x20, 0x91, 0, 0, 0, 0]);
+        frame.extend(payload);
+        finished(frame, inner::UDP, at)
+    }
+
+    /// A TCP segment with right checksums.
+    pub(crate) fn tcp(v6: bool, sequence: u32, flags: u8, payload: &[u8]) -> Vec<u8> {
+        let mut frame = headers(v6, inner::TCP);
+        let at = frame.len();
+        frame.extend([0x10, 0x92, 0x20, 0x91]);
+        frame.extend(sequence.to_be_bytes());
+        frame.extend([0, 0, 0, 9, 0x50, flags, 0x20, 0, 0, 0, 0, 0]);
+        frame.extend(payload);
+        finished(frame, inner::TCP, at)
     }
 
     #[test]

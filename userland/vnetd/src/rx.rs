@@ -12,8 +12,10 @@ use vnet_core::abi::{HostCounter, NetCounter};
 use vnet_core::varp::{Way, digest, is_host};
 use vnet_core::wire::{EthernetHeader, Forwarded, Message, MessageId, Relay};
 
-use crate::inner::{self, Carried};
+use crate::inner::{self, Carried, Mark};
+use crate::merge::Merger;
 use crate::offload::VnetHeader;
+use crate::post::{Letter, Tally};
 use crate::shared::{Net, Underlay, World, locked};
 use crate::sys::Datagram;
 use crate::tap;
@@ -33,9 +35,18 @@ pub(crate) struct Origin {
     pub(crate) unicast: bool,
 }
 
+/// What is the same for all that is received together.
+pub(crate) struct Turn<'a> {
+    pub(crate) world: &'a World,
+    pub(crate) underlay: &'a Underlay,
+    /// Frames that are being put together.
+    pub(crate) merger: Merger<'a, Net>,
+}
+
 impl Worker {
-    /// Takes what was received together.
-    pub(crate) fn receive(&mut self, world: &World, underlay: &Underlay, datagram: &Datagram<'_>) {
+    /// Takes what was received as one.
+    pub(crate) fn receive<'a>(&mut self, turn: &mut Turn<'a>, datagram: &Datagram<'a>) {
+        let underlay = turn.underlay;
         let arrival = Arrival::of(datagram);
         let source = datagram.source.ip();
         if source.is_multicast() || source.is_unspecified() || underlay.own.contains(&source) {
@@ -54,31 +65,32 @@ impl Worker {
             tos: arrival.tos,
             unicast: to_group.is_none(),
         };
-        if datagram.bytes.is_empty() {
+        let bytes = datagram.bytes();
+        if bytes.is_empty() {
             return self.shared.count(HostCounter::RxShort);
         }
         let size = if arrival.segment > 0 {
             arrival.segment
         } else {
-            datagram.bytes.len()
+            bytes.len()
         };
-        for message in datagram.bytes.chunks(size) {
+        for message in bytes.chunks(size) {
             match to_group {
-                Some(group) => self.group_message(world, underlay, message, &origin, group),
-                None => self.message(world, underlay, message, &origin),
+                Some(group) => self.group_message(turn, message, &origin, group),
+                None => self.message(turn, message, &origin),
             }
         }
     }
 
     /// A message that came to the group: the peers get it, too.
-    fn group_message(
+    fn group_message<'a>(
         &mut self,
-        world: &World,
-        underlay: &Underlay,
-        message: &[u8],
+        turn: &mut Turn<'a>,
+        message: &'a [u8],
         origin: &Origin,
         group: IpAddr,
     ) {
+        let underlay = turn.underlay;
         let way = Way::from_group(message);
         let forwards = underlay.forwards();
         // Who does not forward hears of a packet more than once only from several who do.
@@ -87,12 +99,9 @@ impl Worker {
         }
         // What was forwarded is never forwarded again.
         if forwards && way == Way::Sender {
-            for peer in underlay.peers.iter().filter(|peer| **peer != origin.source) {
-                // What cannot be forwarded is lost for that peer only; there is no vnet to count it for.
-                let _ = self.forward(underlay, origin.source, group, *peer, message);
-            }
+            self.pass_on(underlay, origin.source, group, message);
         }
-        self.message(world, underlay, message, origin);
+        self.message(turn, message, origin);
     }
 
     fn is_new(&self, source: IpAddr, message: &[u8], way: Way) -> bool {
@@ -100,12 +109,13 @@ impl Worker {
         locked(&self.shared.recent).is_new(digest(source, message), way, now)
     }
 
-    fn message(&mut self, world: &World, underlay: &Underlay, message: &[u8], origin: &Origin) {
+    fn message<'a>(&mut self, turn: &mut Turn<'a>, message: &'a [u8], origin: &Origin) {
+        let (world, underlay) = (turn.world, turn.underlay);
         match Message::parse(message) {
             Err(error) => self.shared.count(error.counter()),
             Ok(Message::Data(header, frame)) => match world.nets.get(&header.id) {
                 Some(net) => {
-                    if let Err(reason) = self.deliver(world, underlay, net, frame, origin) {
+                    if let Err(reason) = self.deliver(turn, net, frame, origin) {
                         net.vnet.count(reason);
                     }
                 }
@@ -119,7 +129,7 @@ impl Worker {
                 }
             }
             Ok(Message::Forward(packet)) => {
-                if let Err(reason) = self.unwrap(world, underlay, packet, origin) {
+                if let Err(reason) = self.unwrap(turn, packet, origin) {
                     self.shared.count(reason);
                 }
             }
@@ -127,13 +137,13 @@ impl Worker {
     }
 
     /// A packet that a peer forwarded: it is handled as if it had come from its first sender, and sent to the group here.
-    fn unwrap(
+    fn unwrap<'a>(
         &mut self,
-        world: &World,
-        underlay: &Underlay,
-        packet: &[u8],
+        turn: &mut Turn<'a>,
+        packet: &'a [u8],
         origin: &Origin,
     ) -> Result<(), HostCounter> {
+        let underlay = turn.underlay;
         let peer = origin.source;
         if !origin.unicast || !underlay.peers.contains(&peer) {
             return Err(HostCounter::RxForwardRefused);
@@ -159,7 +169,7 @@ impl Worker {
             Ok(_) => {}
             Err(error) => return Err(error.counter()),
         }
-        if forwarded.ttl > 1 && underlay.forwards() {
+        if forwarded.ttl > 1 {
             self.relay(underlay, source, forwarded.ttl - 1, forwarded.payload);
         }
         let inner = Origin {
@@ -167,7 +177,7 @@ impl Worker {
             unicast: false,
             ..*origin
         };
-        self.message(world, underlay, forwarded.payload, &inner);
+        self.message(turn, forwarded.payload, &inner);
         Ok(())
     }
 
@@ -189,24 +199,27 @@ impl Worker {
         let Some(relayed) = relayed.filter(|_| envelope.device != 0) else {
             return;
         };
-        let pieces = [relayed.head(), relayed.rest()];
-        if self
-            .send(underlay, &envelope, None, false, &pieces, None)
-            .is_ok()
-        {
-            self.shared.count(HostCounter::Relayed);
-        }
+        let range = self.post_bytes(underlay, &[relayed.head(), relayed.rest()]);
+        self.post.put(Letter {
+            envelope,
+            flow: None,
+            strict: false,
+            wrap: None,
+            size: range.len(),
+            range,
+            tally: Tally::Relayed,
+        });
     }
 
     /// Hands a frame to the vnet's device. The reason, if it was dropped.
-    fn deliver(
+    fn deliver<'a>(
         &mut self,
-        world: &World,
-        underlay: &Underlay,
+        turn: &mut Turn<'a>,
         net: &Arc<Net>,
-        frame: &[u8],
+        frame: &'a [u8],
         origin: &Origin,
     ) -> Result<(), NetCounter> {
+        let (world, underlay) = (turn.world, turn.underlay);
         let vnet = &net.vnet;
         if !net.up {
             return Err(NetCounter::RxDown);
@@ -229,50 +242,51 @@ impl Worker {
         if header.destination.is_group() && !vnet.table.allow_flood(origin.source, now, floods) {
             return Err(NetCounter::RxFloodLimit);
         }
-        let mut marked = std::mem::take(&mut self.marked);
-        let frame = if origin.tos & 3 == 0 {
-            frame
-        } else {
-            marked.clear();
-            marked.extend_from_slice(frame);
-            if !inner::decapsulate_ecn(&mut marked, origin.tos) {
-                self.marked = marked;
-                return Err(NetCounter::RxEcn);
-            }
-            &marked
-        };
+        let mark = inner::decapsulate_ecn(frame, origin.tos);
+        if mark == Mark::Drop {
+            return Err(NetCounter::RxEcn);
+        }
         self.learn(world, net, header.source, origin.source);
         if !header.destination.is_group() && vnet.table.find(header.destination).is_some() {
             self.correct(underlay, net, header.destination, origin);
         }
         let index = self.index;
-        self.merger
-            .offer(net, frame, &mut |net, header, frame, count| {
-                hand_over(index, net, header, frame, count);
-            });
-        self.marked = marked;
+        let mut out = out(index);
+        if let Mark::Taken(ip, tos) = mark {
+            self.marked.clear();
+            self.marked.extend_from_slice(frame);
+            ip.set_tos(&mut self.marked, tos);
+            turn.merger.pass(net, &self.marked, &mut out);
+        } else {
+            let datagrams = vnet.tap.takes_datagrams();
+            turn.merger.offer(net, frame, datagrams, &mut out);
+        }
         Ok(())
-    }
-
-    /// Hands over what was kept to be put together with more.
-    pub(crate) fn flush(&mut self) {
-        let index = self.index;
-        self.merger.flush(&mut |net, header, frame, count| {
-            hand_over(index, net, header, frame, count);
-        });
     }
 }
 
+/// What hands frames over to the devices of a worker.
+pub(crate) fn out(worker: usize) -> impl FnMut(&Arc<Net>, &VnetHeader, &[u8], &[&[u8]], usize) {
+    move |net, header, first, rest, count| hand_over(worker, net, header, (first, rest), count)
+}
+
 /// Writes a frame, which was so many, to the device.
-fn hand_over(worker: usize, net: &Arc<Net>, header: &VnetHeader, frame: &[u8], count: u32) {
+fn hand_over(
+    worker: usize,
+    net: &Arc<Net>,
+    header: &VnetHeader,
+    (first, rest): (&[u8], &[&[u8]]),
+    count: usize,
+) {
     let Some(queue) = net.vnet.tap.queue(worker) else {
         return;
     };
-    let reason = match tap::write(queue, header, frame) {
+    let reason = match tap::write(queue, header, first, rest) {
         Ok(()) => {
             let traffic = &net.vnet.traffic;
-            traffic.rx_packets.fetch_add(u64::from(count), Relaxed);
-            traffic.rx_bytes.fetch_add(frame.len() as u64, Relaxed);
+            let bytes = rest.iter().map(|piece| piece.len()).sum::<usize>() + first.len();
+            traffic.rx_packets.fetch_add(count as u64, Relaxed);
+            traffic.rx_bytes.fetch_add(bytes as u64, Relaxed);
             return;
         }
         // Down, or gone.

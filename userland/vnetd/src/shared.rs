@@ -93,7 +93,7 @@ pub(crate) struct Underlay {
 impl Underlay {
     /// Whether what goes to the group goes wrapped to the peers, too.
     pub(crate) fn forwards(&self) -> bool {
-        self.group.is_some() && !self.flood_peers && !self.peers.is_empty()
+        !self.flood_peers && !self.peers.is_empty()
     }
 }
 

@@ -15,6 +15,8 @@ use nix::sys::socket::{SockFlag, accept4};
 const ADDRESS_LEN: usize = 28;
 /// Eight-byte words of room for control messages.
 const CONTROL_WORDS: usize = 32;
+/// Of these, words for what is sent.
+const SEND_WORDS: usize = 16;
 /// Bytes of `struct cmsghdr`, which is also their alignment's multiple.
 const CONTROL_HEADER: usize = 16;
 
@@ -145,13 +147,14 @@ pub(crate) fn accept(listener: impl AsFd) -> nix::Result<OwnedFd> {
 
 /// A socket address as the kernel has it.
 #[derive(Clone, Copy)]
-struct RawAddress {
+pub(crate) struct RawAddress {
     bytes: [u8; ADDRESS_LEN],
     len: usize,
 }
 
 impl RawAddress {
-    fn new(address: SocketAddr) -> Self {
+    /// As bytes.
+    pub(crate) fn new(address: SocketAddr) -> Self {
         let mut bytes = [0; ADDRESS_LEN];
         let (family, len) = match address {
             SocketAddr::V4(v4) => {
@@ -191,7 +194,7 @@ impl RawAddress {
 /// Control messages that go with a datagram.
 #[derive(Clone, Copy)]
 pub(crate) struct Control {
-    words: [u64; CONTROL_WORDS],
+    words: [u64; SEND_WORDS],
     len: usize,
 }
 
@@ -199,7 +202,7 @@ impl Control {
     /// None yet.
     pub(crate) const fn new() -> Self {
         Self {
-            words: [0; CONTROL_WORDS],
+            words: [0; SEND_WORDS],
             len: 0,
         }
     }
@@ -284,54 +287,101 @@ fn control_messages(words: &[u64], len: usize) -> impl Iterator<Item = ControlMe
 }
 
 /// Most pieces that a datagram is sent from.
-pub(crate) const PIECES: usize = 3;
+pub(crate) const PIECES: usize = 2;
+/// Most datagrams that are sent together.
+pub(crate) const SENDS: usize = 64;
+
+const NO_PIECE: libc::iovec = libc::iovec {
+    iov_base: std::ptr::null_mut(),
+    iov_len: 0,
+};
+
+/// A header that points to what is sent. The kernel only reads what it points to.
+fn header(to: &RawAddress, control: &Control, iov: &mut [libc::iovec; PIECES]) -> libc::msghdr {
+    // SAFETY: All zero is a value of the structure.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_name = to.bytes.as_ptr().cast_mut().cast();
+    message.msg_namelen = to.len as libc::socklen_t;
+    message.msg_iov = iov.as_mut_ptr();
+    message.msg_iovlen = PIECES as _;
+    if control.len > 0 {
+        message.msg_control = control.words.as_ptr().cast_mut().cast();
+        message.msg_controllen = control.len as _;
+    }
+    message
+}
+
+fn set_pieces(iov: &mut [libc::iovec; PIECES], pieces: &[&[u8]]) {
+    for (to, from) in iov.iter_mut().zip(pieces) {
+        to.iov_base = from.as_ptr().cast_mut().cast();
+        to.iov_len = from.len();
+    }
+}
 
 /// Sends a datagram that is made of pieces; more than [`PIECES`] are refused with EINVAL.
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
-    to: SocketAddr,
+    to: &RawAddress,
     pieces: &[&[u8]],
     control: &Control,
 ) -> nix::Result<usize> {
     if pieces.len() > PIECES {
         return Err(Errno::EINVAL);
     }
-    let mut name = RawAddress::new(to);
-    let mut words = control.words;
-    let mut iov = [libc::iovec {
-        iov_base: std::ptr::null_mut(),
-        iov_len: 0,
-    }; PIECES];
-    for (to, from) in iov.iter_mut().zip(pieces) {
-        to.iov_base = from.as_ptr().cast_mut().cast();
-        to.iov_len = from.len();
-    }
-    // SAFETY: All zero is a value of the structure.
-    let mut message: libc::msghdr = unsafe { mem::zeroed() };
-    message.msg_name = name.bytes.as_mut_ptr().cast();
-    message.msg_namelen = name.len as libc::socklen_t;
-    message.msg_iov = iov.as_mut_ptr();
-    message.msg_iovlen = pieces.len() as _;
-    if control.len > 0 {
-        message.msg_control = words.as_mut_ptr().cast();
-        message.msg_controllen = control.len as _;
-    }
+    let mut iov = [NO_PIECE; PIECES];
+    set_pieces(&mut iov, pieces);
+    let message = header(to, control, &mut iov);
     // SAFETY: All pointers are to memory of the lengths given, which lives through the call and is only read.
     let sent = unsafe { libc::sendmsg(fd.as_raw_fd(), &message, libc::MSG_DONTWAIT) };
     Errno::result(sent).map(|sent| usize::try_from(sent).unwrap_or_default())
 }
 
-/// A datagram that was received.
+/// Sends up to [`SENDS`] datagrams, of [`PIECES`] pieces each. Tells how many were sent; an error is about the first.
+pub(crate) fn send_many<'a>(
+    fd: BorrowedFd<'_>,
+    datagrams: impl Iterator<Item = (&'a RawAddress, &'a Control, [&'a [u8]; PIECES])>,
+) -> nix::Result<usize> {
+    // SAFETY: All zero is a value of the structure.
+    let mut messages: [libc::mmsghdr; SENDS] = unsafe { mem::zeroed() };
+    let mut iov = [[NO_PIECE; PIECES]; SENDS];
+    let mut count = 0;
+    for ((message, iov), (to, control, pieces)) in messages.iter_mut().zip(&mut iov).zip(datagrams)
+    {
+        set_pieces(iov, &pieces);
+        message.msg_hdr = header(to, control, iov);
+        count += 1;
+    }
+    if count == 0 {
+        return Ok(0);
+    }
+    // SAFETY: The first `count` headers point to memory of the lengths given, which lives through the call; of it, the
+    // kernel writes only the headers, which are ours alone.
+    let sent = unsafe {
+        libc::sendmmsg(
+            fd.as_raw_fd(),
+            messages.as_mut_ptr(),
+            count,
+            libc::MSG_DONTWAIT as _,
+        )
+    };
+    Errno::result(sent).map(|sent| usize::try_from(sent).unwrap_or_default())
+}
+
+/// A datagram that was received, or several of one length, if the control messages say so.
 pub(crate) struct Datagram<'a> {
-    /// Its bytes; several of one length, if the control messages say so.
-    pub(crate) bytes: &'a [u8],
+    bytes: &'a [u8],
     /// Who sent it.
     pub(crate) source: SocketAddr,
     control: &'a [u64],
     control_len: usize,
 }
 
-impl Datagram<'_> {
+impl<'a> Datagram<'a> {
+    /// Its bytes, which stay where they are until the next are received.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// What the kernel says of it.
     pub(crate) fn control(&self) -> impl Iterator<Item = ControlMessage> + '_ {
         control_messages(self.control, self.control_len)
@@ -339,7 +389,7 @@ impl Datagram<'_> {
 }
 
 /// Datagrams in a batch.
-pub(crate) const BATCH: usize = 16;
+pub(crate) const BATCH: usize = 32;
 /// Room for each: the largest datagram, or as many as the kernel has put together.
 const ROOM: usize = 65_536;
 

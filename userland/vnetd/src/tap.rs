@@ -19,12 +19,16 @@ const UDP_OFFLOADS: u32 = 32 | 64;
 /// A TAP device.
 pub(crate) struct Tap {
     queues: Vec<OwnedFd>,
+    datagrams: bool,
 }
 
 impl Tap {
     /// Makes a device of that name, which must not be there yet, with so many queues.
     pub(crate) fn create(name: &str, queues: usize) -> nix::Result<Self> {
-        let mut tap = Self { queues: Vec::new() };
+        let mut tap = Self {
+            queues: Vec::new(),
+            datagrams: true,
+        };
         for index in 0..queues.max(1) {
             let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
             let fd = open("/dev/net/tun", flags, Mode::empty())?;
@@ -33,6 +37,7 @@ impl Tap {
             // Kernels before 6.2 know no UDP segments.
             if sys::tun_set_offload(&fd, OFFLOADS | UDP_OFFLOADS).is_err() {
                 sys::tun_set_offload(&fd, OFFLOADS)?;
+                tap.datagrams = false;
             }
             tap.queues.push(fd);
         }
@@ -42,6 +47,11 @@ impl Tap {
     /// The queue of a worker.
     pub(crate) fn queue(&self, worker: usize) -> Option<BorrowedFd<'_>> {
         Some(self.queues.get(worker)?.as_fd())
+    }
+
+    /// Whether the kernel cuts UDP datagrams out of a frame that is handed to the device.
+    pub(crate) fn takes_datagrams(&self) -> bool {
+        self.datagrams
     }
 
     /// Whether the device is still there, here or in another network namespace.
@@ -64,8 +74,28 @@ pub(crate) fn read(queue: BorrowedFd<'_>, frame: &mut [u8]) -> nix::Result<(Vnet
     Ok((VnetHeader::parse(&header), length))
 }
 
-/// Hands a frame to the device.
-pub(crate) fn write(queue: BorrowedFd<'_>, header: &VnetHeader, frame: &[u8]) -> nix::Result<()> {
+/// Most pieces of a frame behind the first.
+pub(crate) const PIECES: usize = 64;
+
+/// Hands a frame to the device, of which `first` is the beginning and `rest` what follows, at most [`PIECES`] pieces.
+pub(crate) fn write(
+    queue: BorrowedFd<'_>,
+    header: &VnetHeader,
+    first: &[u8],
+    rest: &[&[u8]],
+) -> nix::Result<()> {
     let header = header.emit();
-    nix::sys::uio::writev(queue, &[IoSlice::new(&header), IoSlice::new(frame)]).map(drop)
+    let start = [IoSlice::new(&header), IoSlice::new(first)];
+    if rest.is_empty() {
+        return nix::sys::uio::writev(queue, &start).map(drop);
+    }
+    let mut all = [IoSlice::new(&[]); PIECES + 2];
+    let pieces = start
+        .into_iter()
+        .chain(rest.iter().map(|piece| IoSlice::new(piece)));
+    for (to, from) in all.iter_mut().zip(pieces) {
+        *to = from;
+    }
+    let all = all.get(..rest.len() + start.len()).ok_or(Errno::EMSGSIZE)?;
+    nix::sys::uio::writev(queue, all).map(drop)
 }

@@ -3,48 +3,59 @@
 //! Transmit: from a vnet's device to other hosts.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use vnet_core::Mac;
 use vnet_core::abi::{self, HostCounter, NetCounter};
 use vnet_core::varp::{Fate, Submitted};
 use vnet_core::wire::{
-    DATA_HEADER_LEN, DataHeader, EthernetHeader, ForwardHeader, OVERHEAD_V4, OVERHEAD_V6,
+    DataHeader, EthernetHeader, ForwardHeader, GROUP_DEFAULT, OVERHEAD_V4, OVERHEAD_V6,
 };
 
 use crate::inner::{self, Carried};
-use crate::offload::{self, Segments, VnetHeader};
+use crate::offload::{self, VnetHeader};
+use crate::post::{Letter, Tally};
 use crate::shared::{Event, Net, Underlay, World};
 use crate::table::Heard;
-use crate::udp::{self, DATAGRAM_MAX, Envelope, Family, SEGMENTS_MAX};
+use crate::udp::{self, Envelope, Family};
 use crate::vnet::Frame;
 use crate::worker::Worker;
 use crate::{icmp, sys, tap};
 
-/// Datagrams of so many bytes pass every path that has IPv6's smallest MTU: whether they may be fragmented is all the same.
-const SMALL: usize = 1200;
+/// The datagrams of a frame.
+struct Packed {
+    /// Where they are in the post.
+    range: Range<usize>,
+    /// Bytes of each but the last, which may be shorter.
+    size: usize,
+}
 
 /// Everyone that a flood goes to.
+#[derive(Clone, Copy)]
 pub(crate) struct Everyone<'a> {
     /// Who gets it as it is: the group, or each peer.
-    pub(crate) plain: Vec<IpAddr>,
-    /// The group, and who gets what goes there wrapped.
-    pub(crate) wrapped: Option<(IpAddr, &'a [IpAddr])>,
+    pub(crate) plain: &'a [IpAddr],
+    /// Who gets it wrapped, and the group that stands in the wrapping.
+    pub(crate) wrapped: &'a [IpAddr],
+    pub(crate) group: IpAddr,
 }
 
 impl Underlay {
-    /// Everyone that a flood goes to. Without a group, the peers get it as it is, whatever is set.
+    /// Everyone that a flood goes to.
     pub(crate) fn everyone(&self) -> Everyone<'_> {
-        match self.group {
-            Some(group) if !self.flood_peers => Everyone {
-                plain: vec![group],
-                wrapped: Some((group, &self.peers)),
-            },
-            _ => Everyone {
-                plain: self.peers.clone(),
-                wrapped: None,
-            },
+        let (plain, wrapped) = if self.flood_peers {
+            (&self.peers[..], &[][..])
+        } else {
+            (self.group.as_slice(), &self.peers[..])
+        };
+        Everyone {
+            plain,
+            wrapped,
+            // Without one, some group stands there: the receiver sends it to its own.
+            group: self.group.unwrap_or(GROUP_DEFAULT.into()),
         }
     }
 
@@ -114,7 +125,7 @@ impl Worker {
     pub(crate) fn transmit(
         &mut self,
         world: &World,
-        net: &Net,
+        net: &Arc<Net>,
         header: &VnetHeader,
         frame: &mut [u8],
     ) {
@@ -149,7 +160,7 @@ impl Worker {
     fn submit(
         &mut self,
         underlay: &Underlay,
-        net: &Net,
+        net: &Arc<Net>,
         header: &VnetHeader,
         frame: &mut [u8],
         mac: Mac,
@@ -201,28 +212,35 @@ impl Worker {
     }
 
     /// Sends a frame to an unknown address to everyone.
-    pub(crate) fn flood_unknown(&mut self, underlay: &Underlay, net: &Net, held: &mut Frame) {
+    pub(crate) fn flood_unknown(&mut self, underlay: &Underlay, net: &Arc<Net>, held: &mut Frame) {
         net.vnet.count(NetCounter::Unknown);
         self.flood(underlay, net, &held.header, &mut held.bytes);
     }
 
     /// Sends a frame to everyone.
-    fn flood(&mut self, underlay: &Underlay, net: &Net, header: &VnetHeader, frame: &mut [u8]) {
+    fn flood(
+        &mut self,
+        underlay: &Underlay,
+        net: &Arc<Net>,
+        header: &VnetHeader,
+        frame: &mut [u8],
+    ) {
         let everyone = underlay.everyone();
-        if everyone.plain.is_empty() {
+        if everyone.plain.is_empty() && everyone.wrapped.is_empty() {
             return net.vnet.count(NetCounter::TxNoDestination);
         }
         net.vnet.count(NetCounter::Flooded);
-        let Some(segments) = self.pack(net, header, frame) else {
+        let Some(packed) = self.pack(underlay, net, header, frame) else {
             return net.vnet.count(NetCounter::TxShort);
         };
-        for target in &everyone.plain {
-            self.send_packed(underlay, net, frame, *target, segments);
+        for target in everyone.plain {
+            self.send_packed(underlay, net, frame, *target, &packed);
         }
-        if let Some((group, peers)) = everyone.wrapped {
-            for peer in peers {
-                self.send_wrapped(underlay, net, group, *peer, segments);
-            }
+        let route = (unspecified(everyone.group), everyone.group);
+        for at in packed.range.clone().step_by(packed.size.max(1)) {
+            let piece = at..packed.range.end.min(at + packed.size);
+            let tally = || Tally::Wrapped(Some(net.clone()));
+            self.post_wrapped(underlay, route, &piece, None, tally);
         }
     }
 
@@ -230,32 +248,48 @@ impl Worker {
     pub(crate) fn send_frame(
         &mut self,
         underlay: &Underlay,
-        net: &Net,
+        net: &Arc<Net>,
         header: &VnetHeader,
         frame: &mut [u8],
         host: IpAddr,
     ) {
-        match self.pack(net, header, frame) {
-            Some(segments) => self.send_packed(underlay, net, frame, host, segments),
+        match self.pack(underlay, net, header, frame) {
+            Some(packed) => self.send_packed(underlay, net, frame, host, &packed),
             None => net.vnet.count(NetCounter::TxShort),
         }
     }
 
-    /// Makes datagrams of a frame, one after another in `self.packed`.
-    fn pack(&mut self, net: &Net, header: &VnetHeader, frame: &mut [u8]) -> Option<Segments> {
+    /// Makes datagrams of a frame, one after another in the post.
+    fn pack(
+        &mut self,
+        underlay: &Underlay,
+        net: &Net,
+        header: &VnetHeader,
+        frame: &mut [u8],
+    ) -> Option<Packed> {
+        self.make_room(underlay);
         let prefix = DataHeader::emit(net.vnet.id);
-        if header.is_large() {
-            return offload::segment(frame, header, &prefix, &mut self.packed);
-        }
-        if !offload::complete(frame, header) {
-            return None;
-        }
-        self.packed.clear();
-        self.packed.extend_from_slice(&prefix);
-        self.packed.extend_from_slice(frame);
-        Some(Segments {
-            size: self.packed.len(),
-            count: 1,
+        let bytes = &mut self.post.bytes;
+        let start = bytes.len();
+        let size = if header.is_large() {
+            match offload::segment(frame, header, &prefix, bytes) {
+                Some(segments) => segments.size,
+                None => {
+                    bytes.truncate(start);
+                    return None;
+                }
+            }
+        } else {
+            if !offload::complete(frame, header) {
+                return None;
+            }
+            bytes.extend_from_slice(&prefix);
+            bytes.extend_from_slice(frame);
+            bytes.len() - start
+        };
+        Some(Packed {
+            range: start..bytes.len(),
+            size,
         })
     }
 
@@ -274,76 +308,78 @@ impl Worker {
         }
     }
 
-    /// Sends the datagrams in `self.packed`, made of `frame`, to one host or group.
+    /// Posts the datagrams of a frame to one host or group.
     fn send_packed(
         &mut self,
         underlay: &Underlay,
-        net: &Net,
+        net: &Arc<Net>,
         frame: &[u8],
         to: IpAddr,
-        segments: Segments,
+        packed: &Packed,
     ) {
         let envelope = self.data_envelope(underlay, frame, to);
-        let strict = segments.size > SMALL && !net.fragment && icmp::can_tell(frame);
-        let packed = std::mem::take(&mut self.packed);
-        let mut told = false;
         let flow = net.settings.flow_port().then(|| inner::flow_hash(frame));
-        let most = (DATAGRAM_MAX / segments.size.max(1)).clamp(1, SEGMENTS_MAX);
-        for chunk in packed.chunks(segments.size.saturating_mul(most).max(1)) {
-            if chunk.len() > segments.size && self.whole {
-                let size = u16::try_from(segments.size).ok();
-                let sent = self.send(underlay, &envelope, flow, strict, &[chunk], size);
-                match sent {
-                    Ok(()) => {
-                        count_sent(net, chunk, segments.size);
-                        continue;
-                    }
-                    // This kernel, or this device, cannot.
-                    Err(Errno::EOPNOTSUPP | Errno::ENOPROTOOPT | Errno::EIO) => self.whole = false,
-                    // Too large for the path, each of them: below each is told of, or fragmented.
-                    Err(_) => {}
-                }
-            }
-            for piece in chunk.chunks(segments.size.max(1)) {
-                let sent = match self.send(underlay, &envelope, flow, strict, &[piece], None) {
-                    Err(Errno::EMSGSIZE) if strict => {
-                        if !told {
-                            told = self.turn_back(underlay, net, frame, to, flow);
-                        }
-                        if told {
-                            Err(Errno::EMSGSIZE)
-                        } else {
-                            self.send(underlay, &envelope, flow, false, &[piece], None)
-                        }
-                    }
-                    sent => sent,
-                };
-                match sent {
-                    Ok(()) => count_sent(net, piece, piece.len()),
-                    Err(error) => net.vnet.count(reason(error)),
-                }
-            }
+        // The kernel does not cut what it is to fragment besides.
+        let most = if net.fragment {
+            packed.size
+        } else {
+            self.post.most(packed.size)
+        };
+        for start in packed.range.clone().step_by(most.max(1)) {
+            self.post.put(Letter {
+                envelope,
+                flow,
+                // A router does not tell where a packet to a group does not fit.
+                strict: !net.fragment && !to.is_multicast(),
+                wrap: None,
+                range: start..packed.range.end.min(start + most),
+                size: packed.size,
+                tally: Tally::Frames(net.clone()),
+            });
         }
-        self.packed = packed;
     }
 
-    /// Sends the datagrams in `self.packed` to a peer, wrapped.
-    fn send_wrapped(
+    /// Posts a message that went from a host to a group, wrapped, to each peer but one.
+    fn post_wrapped(
         &mut self,
         underlay: &Underlay,
-        net: &Net,
-        group: IpAddr,
-        peer: IpAddr,
-        segments: Segments,
+        (source, group): (IpAddr, IpAddr),
+        range: &Range<usize>,
+        but: Option<IpAddr>,
+        tally: impl Fn() -> Tally,
     ) {
-        let packed = std::mem::take(&mut self.packed);
-        for piece in packed.chunks(segments.size.max(1)) {
-            match self.forward(underlay, unspecified(group), group, peer, piece) {
-                Ok(()) => count_sent(net, piece, piece.len()),
-                Err(error) => net.vnet.count(reason(error)),
+        let ttl = underlay.ttl.unwrap_or(abi::TTL_DEFAULT);
+        let wrap = ForwardHeader::emit(source, group, underlay.port, (0, ttl), range.len());
+        let Some(wrap) = wrap else {
+            return tally().lost(Errno::EMSGSIZE);
+        };
+        for peer in underlay.everyone().wrapped {
+            if Some(*peer) != but {
+                self.post.put(Letter {
+                    envelope: underlay.envelope(*peer),
+                    flow: None,
+                    strict: false,
+                    wrap: Some(wrap),
+                    range: range.clone(),
+                    size: range.len(),
+                    tally: tally(),
+                });
             }
         }
-        self.packed = packed;
+    }
+
+    /// Passes a message that came to the group on to the peers.
+    pub(crate) fn pass_on(
+        &mut self,
+        underlay: &Underlay,
+        source: IpAddr,
+        group: IpAddr,
+        message: &[u8],
+    ) {
+        let range = self.post_bytes(underlay, &[message]);
+        // What cannot be passed on is lost for that peer only; there is no vnet to count it for.
+        let tally = || Tally::Wrapped(None);
+        self.post_wrapped(underlay, (source, group), &range, Some(source), tally);
     }
 
     /// Sends a message that went to the group to a peer.
@@ -359,20 +395,13 @@ impl Worker {
         let header = ForwardHeader::emit(source, group, underlay.port, (0, ttl), message.len())
             .ok_or(Errno::EMSGSIZE)?;
         let pieces = [header.as_bytes(), message];
-        self.send(
-            underlay,
-            &underlay.envelope(peer),
-            None,
-            false,
-            &pieces,
-            None,
-        )?;
+        self.send(underlay, &underlay.envelope(peer), false, &pieces)?;
         self.shared.count(HostCounter::TxForward);
         Ok(())
     }
 
     /// The socket for a flow; for what is not data, and without others, the one that has the port.
-    fn socket<'a>(
+    pub(crate) fn socket<'a>(
         &self,
         underlay: &'a Underlay,
         family: Family,
@@ -384,59 +413,56 @@ impl Worker {
         other.or_else(|| underlay.sockets.of(family, self.index))
     }
 
-    /// Sends a datagram. `strict`: it must not be fragmented.
+    /// Sets whether what a socket sends must not be fragmented.
+    pub(crate) fn set_strict(
+        &mut self,
+        fd: BorrowedFd<'_>,
+        family: Family,
+        strict: bool,
+    ) -> nix::Result<()> {
+        let key = fd.as_raw_fd();
+        if self.strict.get(&key) != Some(&strict) {
+            udp::set_fragment(fd, family, !strict)?;
+            self.strict.insert(key, strict);
+        }
+        Ok(())
+    }
+
+    /// Sends a datagram that is no data, at once. `strict`: it must not be fragmented.
     pub(crate) fn send(
         &mut self,
         underlay: &Underlay,
         envelope: &Envelope,
-        flow: Option<u32>,
         strict: bool,
         pieces: &[&[u8]],
-        segment: Option<u16>,
     ) -> nix::Result<()> {
         let family = Family::of(envelope.to);
-        let socket = self.socket(underlay, family, flow);
+        let socket = self.socket(underlay, family, None);
         let fd = socket.ok_or(Errno::EAFNOSUPPORT)?;
-        let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-        let key = fd.as_raw_fd();
-        if (length > SMALL || strict || segment.is_some()) && self.strict.get(&key) != Some(&strict)
-        {
-            udp::set_fragment(fd, family, !strict)?;
-            self.strict.insert(key, strict);
-        }
-        udp::send(fd, envelope, pieces, segment)
+        self.set_strict(fd, family, strict)?;
+        udp::send(fd, envelope, pieces, None)
     }
 
-    /// Tells who sent a frame how large it may be. False if there is no way to tell.
-    fn turn_back(
-        &mut self,
-        underlay: &Underlay,
-        net: &Net,
-        frame: &[u8],
-        to: IpAddr,
-        flow: Option<u32>,
-    ) -> bool {
-        let family = Family::of(to);
-        let mut mtu = None;
-        if let Some(fd) = self.socket(underlay, family, flow) {
-            while let Some(error) = sys::take_error(fd) {
-                if error.errno == Errno::EMSGSIZE && error.to == Some(to) {
-                    mtu = Some(error.mtu);
-                }
+    /// Tells who sent a frame how large it may be, if there is a way to tell.
+    pub(crate) fn turn_back(&mut self, net: &Net, fd: BorrowedFd<'_>, frame: &[u8], to: IpAddr) {
+        let mut told = None;
+        while let Some(error) = sys::take_error(fd) {
+            if error.errno == Errno::EMSGSIZE && error.to == Some(to) {
+                told = Some(error.mtu);
             }
         }
-        let overhead = match family {
-            Family::V4 => OVERHEAD_V4,
-            Family::V6 => OVERHEAD_V6,
+        let overhead = match to {
+            IpAddr::V4(_) => OVERHEAD_V4,
+            IpAddr::V6(_) => OVERHEAD_V6,
         };
-        let known = self.path_mtu(to, mtu);
+        let known = self.path_mtu(to, told);
         let answer = known
             .and_then(|mtu| mtu.checked_sub(overhead as u32))
             .and_then(|mtu| icmp::too_big(frame, mtu));
-        let (Some(answer), Some(queue)) = (answer, net.vnet.tap.queue(self.index)) else {
-            return false;
-        };
-        tap::write(queue, &VnetHeader::default(), &answer).is_ok()
+        if let (Some(answer), Some(queue)) = (answer, net.vnet.tap.queue(self.index)) {
+            // Who is not told now is told of the next one.
+            let _ = tap::write(queue, &VnetHeader::default(), &answer, &[]);
+        }
     }
 
     /// Remembers the MTU of a path that the kernel has just told, or says what it told last.
@@ -454,21 +480,11 @@ impl Worker {
     }
 }
 
-fn unspecified(like: IpAddr) -> IpAddr {
+pub(crate) fn unspecified(like: IpAddr) -> IpAddr {
     match like {
         IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     }
-}
-
-/// Counts datagrams of so many bytes that were sent.
-fn count_sent(net: &Net, datagrams: &[u8], size: usize) {
-    use std::sync::atomic::Ordering::Relaxed;
-    let count = datagrams.len().div_ceil(size.max(1));
-    let bytes = datagrams.len().saturating_sub(count * DATA_HEADER_LEN);
-    let traffic = &net.vnet.traffic;
-    traffic.tx_packets.fetch_add(count as u64, Relaxed);
-    traffic.tx_bytes.fetch_add(bytes as u64, Relaxed);
 }
 
 /// Whether a frame holds a datagram that we sent for this vnet: the route to its destination leads into the vnet.

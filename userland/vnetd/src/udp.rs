@@ -11,7 +11,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, bind, socket};
 
-use crate::sys::{self, Control};
+use crate::sys::{self, Control, RawAddress};
 
 /// Source ports of each family that the flows of a worker are spread over.
 const FLOW_PORTS: usize = 8;
@@ -242,7 +242,7 @@ impl Flows {
 }
 
 /// How a datagram is to be sent.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Envelope {
     /// To where.
     pub(crate) to: IpAddr,
@@ -298,6 +298,15 @@ impl Envelope {
         control
     }
 
+    /// Address and control messages, for datagrams of `segment` bytes each if that is given.
+    pub(crate) fn raw(&self, segment: Option<u16>) -> (RawAddress, Control) {
+        let mut control = self.control();
+        if let Some(segment) = segment {
+            control.put(libc::SOL_UDP, UDP_SEGMENT, &segment.to_ne_bytes());
+        }
+        (RawAddress::new(self.destination()), control)
+    }
+
     fn destination(&self) -> SocketAddr {
         match self.to {
             IpAddr::V6(to) => SocketAddrV6::new(to, self.port, 0, self.device).into(),
@@ -320,14 +329,10 @@ pub(crate) fn send(
     pieces: &[&[u8]],
     segment: Option<u16>,
 ) -> nix::Result<()> {
-    let mut control = envelope.control();
-    if let Some(segment) = segment {
-        control.put(libc::SOL_UDP, UDP_SEGMENT, &segment.to_ne_bytes());
-    }
-    let to = envelope.destination();
+    let (to, control) = envelope.raw(segment);
     let mut tries = 0;
     loop {
-        let error = match sys::send(fd, to, pieces, &control) {
+        let error = match sys::send(fd, &to, pieces, &control) {
             Ok(_) => return Ok(()),
             Err(error) => error,
         };

@@ -3,6 +3,7 @@
 //! VARP: what the state machines of the core decide is carried out here.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use vnet_core::abi::NetCounter;
@@ -13,7 +14,7 @@ use vnet_core::{Mac, Setting};
 use crate::rx::Origin;
 use crate::shared::{Event, Net, Underlay, World, locked};
 use crate::table::Heard;
-use crate::tx::reason;
+use crate::tx::{reason, unspecified};
 use crate::worker::Worker;
 
 const NO_MAC: Mac = Mac::from_bytes([0; 6]);
@@ -32,7 +33,7 @@ impl Worker {
     fn say_to(
         &mut self,
         underlay: &Underlay,
-        net: &Net,
+        net: &Arc<Net>,
         opcode: VarpOpcode,
         mac: Mac,
         to: IpAddr,
@@ -46,25 +47,23 @@ impl Worker {
         };
         let mut envelope = underlay.envelope(to);
         envelope.source = (!to.is_multicast()).then_some(ours);
-        match self.send(underlay, &envelope, None, false, &[&message.emit()], None) {
+        match self.send(underlay, &envelope, false, &[&message.emit()]) {
             Ok(()) => net.vnet.count(sent(opcode)),
             Err(error) => net.vnet.count(reason(error)),
         }
     }
 
     /// Sends a message about a MAC to the group and the peers.
-    fn say(&mut self, underlay: &Underlay, net: &Net, opcode: VarpOpcode, mac: Mac) {
+    fn say(&mut self, underlay: &Underlay, net: &Arc<Net>, opcode: VarpOpcode, mac: Mac) {
         let everyone = underlay.everyone();
-        for to in &everyone.plain {
+        for to in everyone.plain {
             match underlay.sources.get(to) {
                 Some(ours) => self.say_to(underlay, net, opcode, mac, *to, *ours),
                 None => net.vnet.count(NetCounter::TxNoRoute),
             }
         }
-        let Some((group, peers)) = everyone.wrapped else {
-            return;
-        };
-        for peer in peers {
+        let nobody = unspecified(everyone.group);
+        for peer in everyone.wrapped {
             // The address by which the peer's network reaches us.
             let Some(ours) = underlay.sources.get(peer) else {
                 net.vnet.count(NetCounter::TxNoRoute);
@@ -76,11 +75,7 @@ impl Worker {
                 mac,
                 addr: (*ours).into(),
             };
-            let nobody = match group {
-                IpAddr::V4(_) => IpAddr::from([0; 4]),
-                IpAddr::V6(_) => IpAddr::from([0; 16]),
-            };
-            match self.forward(underlay, nobody, group, *peer, &message.emit()) {
+            match self.forward(underlay, nobody, everyone.group, *peer, &message.emit()) {
                 Ok(()) => net.vnet.count(sent(opcode)),
                 Err(error) => net.vnet.count(reason(error)),
             }
@@ -88,12 +83,12 @@ impl Worker {
     }
 
     /// Asks everyone for a MAC.
-    pub(crate) fn ask(&mut self, underlay: &Underlay, net: &Net, mac: Mac) {
+    pub(crate) fn ask(&mut self, underlay: &Underlay, net: &Arc<Net>, mac: Mac) {
         self.say(underlay, net, VarpOpcode::Request, mac);
     }
 
     /// A MAC has appeared here, or moved here.
-    pub(crate) fn appeared(&mut self, world: &World, net: &Net, mac: Mac) {
+    pub(crate) fn appeared(&mut self, world: &World, net: &Arc<Net>, mac: Mac) {
         self.known(world, net, mac);
         let Some(underlay) = world.underlay.as_deref() else {
             return;
@@ -110,7 +105,7 @@ impl Worker {
     }
 
     /// A MAC that was here is not any more: everyone is told.
-    fn withdraw(&mut self, world: &World, net: &Net, mac: Mac) {
+    fn withdraw(&mut self, world: &World, net: &Arc<Net>, mac: Mac) {
         net.vnet.not_here(mac);
         let Some(underlay) = world.underlay.as_deref() else {
             return;
@@ -125,14 +120,14 @@ impl Worker {
     }
 
     /// The bridge has learned a MAC behind another of its ports.
-    pub(crate) fn bridged(&mut self, world: &World, net: &Net, mac: Mac) {
+    pub(crate) fn bridged(&mut self, world: &World, net: &Arc<Net>, mac: Mac) {
         if matches!(net.hear(self, mac, None), Heard::New | Heard::Moved) {
             self.appeared(world, net, mac);
         }
     }
 
     /// The bridge has forgotten a MAC, or its port is gone.
-    pub(crate) fn gone(&mut self, world: &World, net: &Net, mac: Mac) {
+    pub(crate) fn gone(&mut self, world: &World, net: &Arc<Net>, mac: Mac) {
         let here = |host: Option<IpAddr>, is_static: bool| host.is_none() && !is_static;
         if net.vnet.table.remove_if(mac, here) {
             self.withdraw(world, net, mac);
@@ -140,7 +135,7 @@ impl Worker {
     }
 
     /// A MAC is behind another host from now on: what is held for it is sent there.
-    pub(crate) fn known(&mut self, world: &World, net: &Net, mac: Mac) {
+    pub(crate) fn known(&mut self, world: &World, net: &Arc<Net>, mac: Mac) {
         if !net.vnet.is_asking() {
             return;
         }
@@ -170,7 +165,7 @@ impl Worker {
     }
 
     /// Takes note of what a host has, and sends what waited for it.
-    pub(crate) fn learn(&mut self, world: &World, net: &Net, mac: Mac, host: IpAddr) {
+    pub(crate) fn learn(&mut self, world: &World, net: &Arc<Net>, mac: Mac, host: IpAddr) {
         if matches!(net.hear(self, mac, Some(host)), Heard::New | Heard::Moved) {
             net.vnet.not_here(mac);
             self.known(world, net, mac);
@@ -178,7 +173,13 @@ impl Worker {
     }
 
     /// A frame came for a MAC that is behind another host: who sent it is told, as often as is allowed.
-    pub(crate) fn correct(&mut self, underlay: &Underlay, net: &Net, mac: Mac, origin: &Origin) {
+    pub(crate) fn correct(
+        &mut self,
+        underlay: &Underlay,
+        net: &Arc<Net>,
+        mac: Mac,
+        origin: &Origin,
+    ) {
         net.vnet.count(NetCounter::RxElsewhere);
         let now = self.shared.clock.now();
         let rate = net.settings.get(Setting::VarpRate);
@@ -202,7 +203,7 @@ impl Worker {
         &mut self,
         world: &World,
         underlay: &Underlay,
-        net: &Net,
+        net: &Arc<Net>,
         message: &VarpMessage,
         origin: &Origin,
     ) {
@@ -242,7 +243,7 @@ impl Worker {
         }
     }
 
-    fn answer(&mut self, underlay: &Underlay, net: &Net, mac: Mac, origin: &Origin) {
+    fn answer(&mut self, underlay: &Underlay, net: &Arc<Net>, mac: Mac, origin: &Origin) {
         let now = self.shared.clock.now();
         let rate = net.settings.get(Setting::VarpRate);
         if !locked(&net.vnet.limits).answers.allow(now, rate) {
@@ -260,7 +261,7 @@ impl Worker {
         }
     }
 
-    fn tell_answer(&self, net: &Net, mac: Mac, from: IpAddr, care_of: IpAddr) {
+    fn tell_answer(&self, net: &Arc<Net>, mac: Mac, from: IpAddr, care_of: IpAddr) {
         if net.vnet.is_watched(self.shared.clock.now()) {
             self.shared.tell(Event::Answer {
                 id: net.vnet.id,
@@ -275,18 +276,18 @@ impl Worker {
     pub(crate) fn probe(
         &mut self,
         world: &World,
-        net: &Net,
+        net: &Arc<Net>,
         mac: Mac,
         to: Option<IpAddr>,
         size: usize,
     ) -> nix::Result<()> {
         let underlay = world.underlay.as_deref().ok_or(Errno::ENETDOWN)?;
         let everyone = underlay.everyone();
-        let (plain, wrapped) = match to {
-            Some(to) => (vec![to], None),
+        let (plain, wrapped) = match &to {
+            Some(to) => (std::slice::from_ref(to), &[][..]),
             None => (everyone.plain, everyone.wrapped),
         };
-        if plain.is_empty() {
+        if plain.is_empty() && wrapped.is_empty() {
             return Err(Errno::EDESTADDRREQ);
         }
         let question = |ours: Option<&IpAddr>| {
@@ -301,39 +302,27 @@ impl Worker {
             bytes.resize(bytes.len().max(size), 0);
             bytes
         };
-        let nobody = |group: IpAddr| match group {
-            IpAddr::V4(_) => IpAddr::from([0; 4]),
-            IpAddr::V6(_) => IpAddr::from([0; 16]),
-        };
         for to in plain {
             let bytes = question(
                 underlay
                     .sources
-                    .get(&to)
+                    .get(to)
                     .or(underlay.sources.values().next()),
             );
-            self.send(
-                underlay,
-                &underlay.envelope(to),
-                None,
-                true,
-                &[&bytes],
-                None,
-            )?;
+            self.send(underlay, &underlay.envelope(*to), true, &[&bytes])?;
             net.vnet.count(NetCounter::TxRequest);
         }
-        if let Some((group, peers)) = wrapped {
-            for peer in peers {
-                let bytes = question(underlay.sources.get(peer));
-                self.forward(underlay, nobody(group), group, *peer, &bytes)?;
-                net.vnet.count(NetCounter::TxRequest);
-            }
+        let nobody = unspecified(everyone.group);
+        for peer in wrapped {
+            let bytes = question(underlay.sources.get(peer));
+            self.forward(underlay, nobody, everyone.group, *peer, &bytes)?;
+            net.vnet.count(NetCounter::TxRequest);
         }
         Ok(())
     }
 
     /// Does what is due of a vnet.
-    pub(crate) fn poll(&mut self, world: &World, net: &Net) {
+    pub(crate) fn poll(&mut self, world: &World, net: &Arc<Net>) {
         let vnet = &net.vnet;
         vnet.begin_poll();
         if let Some(underlay) = world.underlay.as_deref() {
@@ -347,7 +336,7 @@ impl Worker {
         vnet.end_poll(&self.shared);
     }
 
-    fn poll_resolver(&mut self, underlay: &Underlay, net: &Net) {
+    fn poll_resolver(&mut self, underlay: &Underlay, net: &Arc<Net>) {
         while net.vnet.is_asking() {
             let now = self.shared.clock.now();
             let due = net
@@ -364,7 +353,7 @@ impl Worker {
         }
     }
 
-    fn poll_announcer(&mut self, underlay: &Underlay, net: &Net) {
+    fn poll_announcer(&mut self, underlay: &Underlay, net: &Arc<Net>) {
         loop {
             let now = self.shared.clock.now();
             let due = net
@@ -378,7 +367,7 @@ impl Worker {
     }
 
     /// Forgets what was not heard for the ageing time.
-    fn sweep(&mut self, world: &World, net: &Net) {
+    fn sweep(&mut self, world: &World, net: &Arc<Net>) {
         let ageing = u64::from(net.settings.get(Setting::Ageing));
         let mut gone = Vec::new();
         net.vnet

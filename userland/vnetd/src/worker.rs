@@ -13,6 +13,8 @@ use vnet_core::VnetId;
 
 use crate::merge::Merger;
 use crate::offload::FRAME_MAX;
+use crate::post::Post;
+use crate::rx::{self, Turn};
 use crate::shared::{Inbox, Job, Net, Shared, Underlay, World};
 use crate::sys::{self, Batch};
 use crate::udp::Family;
@@ -33,18 +35,14 @@ pub(crate) struct Worker {
     /// Its number.
     pub(crate) index: usize,
     pub(crate) shared: Arc<Shared>,
-    /// Datagrams that are being sent.
-    pub(crate) packed: Vec<u8>,
+    /// Datagrams that are to be sent.
+    pub(crate) post: Post,
     /// A frame of which the congestion mark was changed.
     pub(crate) marked: Vec<u8>,
-    /// Frames that are being put together.
-    pub(crate) merger: Merger<Net>,
     /// Sockets of which datagrams must not be fragmented now.
     pub(crate) strict: HashMap<RawFd, bool>,
     /// What the kernel said of paths.
     pub(crate) paths: HashMap<IpAddr, u32>,
-    /// Whether the kernel cuts what is sent into datagrams.
-    pub(crate) whole: bool,
     epoll: Epoll,
     /// The devices that are watched, by number of the event.
     taps: HashMap<u64, Arc<Net>>,
@@ -63,12 +61,10 @@ impl Worker {
         Ok(Self {
             index,
             shared,
-            packed: Vec::new(),
+            post: Post::default(),
             marked: Vec::new(),
-            merger: Merger::new(),
             strict: HashMap::new(),
             paths: HashMap::new(),
-            whole: true,
             epoll,
             taps: HashMap::new(),
             next_tap: FIRST_TAP,
@@ -108,6 +104,10 @@ impl Worker {
                     SOCKET_V4 => self.drain_socket(&world, Family::V4, &mut batch),
                     SOCKET_V6 => self.drain_socket(&world, Family::V6, &mut batch),
                     tap => self.drain_tap(&world, tap, &mut frame),
+                }
+                match &world.underlay {
+                    Some(underlay) => self.dispatch(underlay),
+                    None => self.post = Post::default(),
                 }
             }
         }
@@ -238,10 +238,15 @@ impl Worker {
             match batch.receive(fd) {
                 Ok(0) => break,
                 Ok(count) => {
+                    let mut turn = Turn {
+                        world,
+                        underlay: &underlay,
+                        merger: Merger::new(),
+                    };
                     for datagram in batch.datagrams() {
-                        self.receive(world, &underlay, &datagram);
+                        self.receive(&mut turn, &datagram);
                     }
-                    self.flush();
+                    turn.merger.flush(&mut rx::out(self.index));
                     if count < sys::BATCH {
                         break;
                     }
