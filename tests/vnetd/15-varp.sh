@@ -92,7 +92,7 @@ equal "which believes its static entry more" "$(behind h1 0005 02:00:00:00:00:bb
 ctl h1 net-set '{"id": "0005", "ageing": 500}'
 empty() { [ "$(ctl h1 net-get '{"id": "0005"}' | jq -c '[.macs, .vifs]')" = '[1,0]' ]; }
 wait_for 10 "all but the static entry is forgotten" empty
-wait_for 5 "what was here is withdrawn" counts h1 0005 tx-withdraw 1
+equal "what was here is not withdrawn: it may be silent" "$(counter h1 0005 tx-withdraw)" 0
 ctl h1 net-set '{"id": "0005", "ageing": 300000, "source-port": "flow"}'
 on lan tcpdump -Z root -lnni h1 -c 1 'udp dst port 1798 and src host 192.0.2.1 and not src port 1798' >"$WORK/heard" 2>"$WORK/tcpdump" &
 listening=$!

@@ -31,7 +31,10 @@ wait_for 10 "the sender is told how much fits" told
 [ "$(counter h1 0005 tx-too-big)" -ge 1 ] || fail "counted"
 holds "what fits passes" on a1 ping -q -n -M 'do' -c 1 -W 2 -s 1208 10.0.0.2
 on a1 ip route flush cache
-holds "what may be fragmented passes" on a1 ping -q -n -M dont -c 2 -W 2 -s 1400 10.0.0.2
+# As with the module: the outer packet must not be fragmented, whatever is inside.
+lost=$(counter h1 0005 tx-too-big)
+never "what does not fit is lost where nobody can be told" on a1 ping -q -n -M dont -c 2 -W 1 -s 1400 10.0.0.2
+[ "$(counter h1 0005 tx-too-big)" -gt "$lost" ] || fail "that is counted"
 if command -v iperf3 >/dev/null; then
 	on a2 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
 	wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
@@ -52,6 +55,13 @@ outer() {
 	wait "$listening" || rc=$?
 	equal "$text" "$rc" 0
 }
+outer "data has DF set, however small" 'ip[6] & 0x40 != 0' -s 8
+outer "data that may be fragmented inside has it, too" 'ip[6] & 0x40 != 0' -M dont -s 8
+on a1 ip neigh flush dev eth0
+outer "what goes to the group has not" 'dst 224.10.0.1 and udp[8:2] = 2 and ip[6] & 0x40 = 0' -s 8
+ctl h1 net-set '{"id": "0005", "mtu": 1500}'
+outer "nor has data if the MTU does not fit the underlay" 'udp[8:2] = 2 and ip[6] & 0x40 = 0' -s 8
+ctl h1 net-set '{"id": "0005", "mtu": 1436}'
 outer "ECT(0) inside is ECT(0) outside" 'ip[1] = 2' -Q 0x2a
 ctl h1 host-set '{"dscp": 10, "ttl": 33}'
 outer "DSCP and TTL as set" 'ip[1] = 0x2a and ip[8] = 33' -Q 0x02

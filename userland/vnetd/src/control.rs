@@ -335,3 +335,127 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use nix::sys::socket::MsgFlags;
+
+    use super::*;
+    use crate::message::{Answer, FLAG_REQUEST};
+    use crate::shared::Shared;
+
+    const GET: [u8; 4] = [vnet_core::abi::cmd::HOST_GET, VERSION, 0, 0];
+
+    fn packet(sequence: u32) -> Vec<u8> {
+        message::message(requests::FAMILY, FLAG_REQUEST, sequence, 0, &GET)
+    }
+
+    /// A control socket with one client, what the client has of it, and the number of its events.
+    fn connected(name: &str) -> (Control, Host, Epoll, OwnedFd, u64) {
+        let directory = std::env::temp_dir().join(format!("vnetd-{name}-{}", std::process::id()));
+        let mut control = Control::open(&directory.join("control")).expect("a socket");
+        let shared = Arc::new(Shared::new(0).expect("no workers"));
+        let host = Host::new(shared).expect("the kernel's devices");
+        let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).expect("epoll");
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket");
+        let address = UnixAddr::new(&control.path).expect("an address");
+        connect(fd.as_raw_fd(), &address).expect("connected");
+        control.accept(&epoll);
+        // Connected is connected: the socket's name is not needed any more.
+        std::fs::remove_dir_all(&directory).expect("removed");
+        (control, host, epoll, fd, FIRST_CLIENT)
+    }
+
+    /// Asks without reading until nothing more is answered. How many answers wait in the socket.
+    fn fill(control: &mut Control, host: &mut Host, epoll: &Epoll, fd: &OwnedFd, token: u64) {
+        for sequence in 1..100_000 {
+            let _ = send(fd.as_raw_fd(), &packet(sequence), MsgFlags::MSG_DONTWAIT);
+            control.ready(token, host, epoll);
+            if control.clients[&token].stuck.is_some() {
+                return;
+            }
+        }
+        panic!("answers are taken without end");
+    }
+
+    fn read_all(fd: &OwnedFd) -> nix::Result<usize> {
+        let mut bytes = vec![0; 65_536];
+        let mut count = 0;
+        loop {
+            match recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+                Ok(0) => return Ok(count),
+                Ok(_) => count += 1,
+                Err(error) => return if count > 0 { Ok(count) } else { Err(error) },
+            }
+        }
+    }
+
+    #[test]
+    fn who_does_not_read_is_cut_off_in_time_and_not_before() {
+        let (mut control, mut host, epoll, fd, token) = connected("cut-off");
+        assert_eq!(control.cut_off(host.shared.clock.now()), None);
+        fill(&mut control, &mut host, &epoll, &fd, token);
+        let since = control.clients[&token].stuck.expect("it is stuck");
+        assert_eq!(control.cut_off(since), Some(since.plus(PATIENCE)));
+        let last = since.plus(PATIENCE - 1);
+        assert_eq!(control.cut_off(last), Some(since.plus(PATIENCE)));
+        assert_eq!(control.clients.len(), 1, "there is time left");
+        assert_eq!(control.cut_off(since.plus(PATIENCE)), None);
+        assert!(control.clients.is_empty());
+        assert!(read_all(&fd).expect("what was answered") > 0);
+        assert_eq!(read_all(&fd), Ok(0), "then comes the end");
+    }
+
+    #[test]
+    fn who_reads_again_has_all_its_time_again() {
+        let (mut control, mut host, epoll, fd, token) = connected("reads");
+        fill(&mut control, &mut host, &epoll, &fd, token);
+        let since = control.clients[&token].stuck.expect("it is stuck");
+        assert!(read_all(&fd).expect("answers") > 0);
+        control.ready(token, &mut host, &epoll);
+        assert_eq!(control.clients[&token].stuck, None);
+        assert_eq!(control.cut_off(since.plus(10 * PATIENCE)), None);
+        assert_eq!(control.clients.len(), 1);
+    }
+
+    #[test]
+    fn who_listens_and_does_not_read_loses_notifications_and_is_told() {
+        let (mut control, mut host, epoll, fd, token) = connected("lost");
+        let client = control.clients.get_mut(&token).expect("the client");
+        client.groups = 1 << crate::notice::CONFIG;
+        let mut answer = Answer::new();
+        answer.put(1, &[0; 1024]);
+        for _ in 0..100_000 {
+            let notice = Notice {
+                group: crate::notice::CONFIG,
+                command: 1,
+                answer: answer.clone(),
+            };
+            control.tell(&notice, &mut host, &epoll);
+            if control.clients[&token].lost {
+                break;
+            }
+        }
+        let client = &control.clients[&token];
+        assert!(client.lost && client.waiting.len() <= WAITING);
+        let since = client.stuck.expect("it is stuck");
+        let mut last = Vec::new();
+        let mut bytes = vec![0; 65_536];
+        // It reads all of it before its time is up.
+        while control.clients[&token].lost || !control.clients[&token].waiting.is_empty() {
+            while let Ok(length) = recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+                last = bytes[..length].to_vec();
+            }
+            control.ready(token, &mut host, &epoll);
+        }
+        while let Ok(length) = recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
+            last = bytes[..length].to_vec();
+        }
+        assert_eq!(last, message::overrun());
+        assert_eq!(control.cut_off(since.plus(PATIENCE)), None);
+        assert_eq!(control.clients.len(), 1);
+    }
+}

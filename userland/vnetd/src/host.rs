@@ -663,6 +663,17 @@ impl Host {
 
     fn link_changed(&mut self, link: Link) {
         self.return_home(&link);
+        // What is told may be older than what we have done since.
+        let is_own = self
+            .nets
+            .iter()
+            .any(|net| net.index == link.index && !net.away);
+        let link = match is_own.then(|| self.rtnl.link_at(link.index)) {
+            Some(Ok(now)) => now,
+            // That it has gone will be told.
+            Some(Err(_)) => return,
+            None => link,
+        };
         let before = self.links.insert(link.index, link.clone());
         let own = |net: &&mut Local| net.index == link.index && !net.away;
         if let Some(net) = self.nets.iter_mut().find(own) {

@@ -15,6 +15,7 @@ use crate::host::{Config, Host};
 use crate::message::{self, Answer, Attributes, Header, Policy, Refusal};
 use crate::notice::{self, Notice};
 use crate::shared::Job;
+use crate::udp;
 
 /// Number of the family, and of nlctrl, which tells it.
 pub(crate) const FAMILY: u16 = 0x20;
@@ -367,7 +368,7 @@ fn address(attributes: &Attributes<'_>, attribute: u16) -> Result<IpAddr, Refusa
         return Ok(octets.into());
     }
     if let Ok(octets) = <[u8; 16]>::try_from(bytes) {
-        if !std::path::Path::new("/proc/net/if_inet6").exists() {
+        if !udp::has_v6() {
             let text = "the kernel has no IPv6 here";
             return Err(Refusal::new(Errno::EAFNOSUPPORT, text).blame(attribute));
         }

@@ -282,6 +282,17 @@ impl Requests {
         found.ok_or(Errno::ENODEV)
     }
 
+    /// One device, by index.
+    pub(crate) fn link_at(&mut self, index: u32) -> nix::Result<Link> {
+        let mut found = None;
+        let mut payload = vec![0; 16];
+        if let Some(field) = payload.get_mut(4..8) {
+            field.copy_from_slice(&index.to_ne_bytes());
+        }
+        self.ask(RTM_GETLINK, 0, &payload, |data| found = parse_link(data))?;
+        found.ok_or(Errno::ENODEV)
+    }
+
     /// All addresses of this host.
     pub(crate) fn addresses(&mut self) -> nix::Result<HashSet<IpAddr>> {
         let mut all = HashSet::new();

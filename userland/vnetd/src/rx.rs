@@ -53,7 +53,8 @@ impl Worker {
             return self.shared.count(HostCounter::RxBadOuter);
         }
         let to_group = arrival.destination.filter(IpAddr::is_multicast);
-        if to_group.is_some() && to_group != underlay.group {
+        // A packet to all is none to us alone, and none to our group.
+        if arrival.broadcast || to_group.is_some() && to_group != underlay.group {
             return self.shared.count(HostCounter::RxOtherGroup);
         }
         let origin = Origin {
@@ -247,7 +248,10 @@ impl Worker {
             return Err(NetCounter::RxEcn);
         }
         self.learn(world, net, header.source, origin.source);
-        if !header.destination.is_group() && vnet.table.find(header.destination).is_some() {
+        let misled = origin.unicast
+            && !header.destination.is_group()
+            && vnet.table.find(header.destination).is_some();
+        if misled {
             self.correct(underlay, net, header.destination, origin);
         }
         let index = self.index;

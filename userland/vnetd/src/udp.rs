@@ -45,6 +45,12 @@ impl Family {
     }
 }
 
+/// Whether the kernel has IPv6: it may lack it, or it may have been switched off at boot.
+pub(crate) fn has_v6() -> bool {
+    let flags = SockFlag::SOCK_CLOEXEC;
+    socket(AddressFamily::Inet6, SockType::Datagram, flags, None).is_ok()
+}
+
 fn open(family: Family) -> nix::Result<OwnedFd> {
     let domain = match family {
         Family::V4 => AddressFamily::Inet,
@@ -365,6 +371,8 @@ pub(crate) fn set_fragment(fd: BorrowedFd<'_>, family: Family, may: bool) -> nix
 pub(crate) struct Arrival {
     /// The address it was sent to.
     pub(crate) destination: Option<IpAddr>,
+    /// Whether that stands for all hosts of a network.
+    pub(crate) broadcast: bool,
     /// Type of service.
     pub(crate) tos: u8,
     /// Bytes of each, if several were put together.
@@ -386,8 +394,13 @@ impl Arrival {
                     arrival.segment = usize::try_from(number).unwrap_or_default();
                 }
                 (libc::SOL_IP, libc::IP_PKTINFO) => {
-                    let octets = message.value().get(8..).and_then(<[u8]>::first_chunk::<4>);
-                    arrival.destination = octets.map(|octets| Ipv4Addr::from(*octets).into());
+                    // struct in_pktinfo: index, our address, destination. The two differ where it is not ours alone.
+                    if let [_, _, _, _, ours @ .., d0, d1, d2, d3] = message.value() {
+                        let destination = Ipv4Addr::from([*d0, *d1, *d2, *d3]);
+                        arrival.destination = Some(destination.into());
+                        arrival.broadcast =
+                            !destination.is_multicast() && *ours != destination.octets();
+                    }
                 }
                 (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
                     let octets = message.value().first_chunk::<16>();

@@ -15,6 +15,7 @@ use crate::rx::Origin;
 use crate::shared::{Event, Net, Underlay, World, locked};
 use crate::table::Heard;
 use crate::tx::{reason, unspecified};
+use crate::udp::Family;
 use crate::worker::Worker;
 
 const NO_MAC: Mac = Mac::from_bytes([0; 6]);
@@ -183,7 +184,7 @@ impl Worker {
         net.vnet.count(NetCounter::RxElsewhere);
         let now = self.shared.clock.now();
         let rate = net.settings.get(Setting::VarpRate);
-        if !locked(&net.vnet.limits).answers.allow(now, rate) {
+        if !locked(&net.vnet.limits).corrections.allow(now, rate) {
             return net.vnet.count(NetCounter::VarpLimited);
         }
         if let Some(ours) = origin.ours {
@@ -226,7 +227,8 @@ impl Worker {
             }
             Judged::AskedPresence => self.answer(underlay, net, NO_MAC, origin),
             Judged::Announced(mac, host) => {
-                if mac == net.address || !net.accepts(host) {
+                let reachable = underlay.sockets.of(Family::of(host), 0).is_some();
+                if mac == net.address || !net.accepts(host) || !reachable {
                     return vnet.count(NetCounter::RxVarpRefused);
                 }
                 self.learn(world, net, mac, host);
@@ -331,7 +333,7 @@ impl Worker {
         }
         let now = self.shared.clock.now();
         if vnet.begin_sweep(now) {
-            self.sweep(world, net);
+            self.sweep(net);
         }
         vnet.end_poll(&self.shared);
     }
@@ -367,7 +369,7 @@ impl Worker {
     }
 
     /// Forgets what was not heard for the ageing time.
-    fn sweep(&mut self, world: &World, net: &Arc<Net>) {
+    fn sweep(&mut self, net: &Net) {
         let ageing = u64::from(net.settings.get(Setting::Ageing));
         let mut gone = Vec::new();
         net.vnet
@@ -379,8 +381,9 @@ impl Worker {
                 }
                 goes
             });
+        // Not withdrawn: it may be silent, and nobody else can tell where it is.
         for mac in gone {
-            self.withdraw(world, net, mac);
+            net.vnet.not_here(mac);
         }
         net.vnet.table.forget_flooders();
         if net.vnet.table.counts() != (0, 0) {

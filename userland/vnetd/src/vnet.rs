@@ -45,8 +45,10 @@ pub(crate) struct Traffic {
 /// Limits on what is sent as an answer.
 #[derive(Default)]
 pub(crate) struct Limits {
-    /// Announcements to who has asked, and withdrawals to who sent a frame for an address that is elsewhere.
+    /// Announcements to who has asked.
     pub(crate) answers: Bucket,
+    /// Withdrawals to who sent a frame for an address that is elsewhere: they must not keep requests from being answered.
+    pub(crate) corrections: Bucket,
     /// Withdrawals to everyone.
     pub(crate) withdrawals: Bucket,
 }
