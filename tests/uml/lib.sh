@@ -87,7 +87,7 @@ ns() {
 	local n
 	for n in "$@"; do
 		ip netns add "$n"
-		on "$n" sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1
+		[ ! -d /proc/sys/net/ipv6 ] || on "$n" sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1
 		ip -n "$n" link set lo up
 	done
 }
