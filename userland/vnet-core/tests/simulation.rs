@@ -7,11 +7,14 @@
 //!
 //! * When a machine sends to all: at once. A host for which its address is damped follows the first such frame after that.
 //! * When it sends nothing to the hosts that look for it: once what is wrong has aged. A host that it left without being told
-//!   believes to have it, and says so to who asks, for ageing and a sweep after it left; whoever believed that host forgets it
-//!   by its withdrawal, or by ageing by himself, which began before. A host at which the address is damped follows it again when that
-//!   is over. Then the address is asked for: whoever asked in vain just before waits for the rest of his probes, and of the time for
-//!   which he remembers that it is nowhere. One of the originals answers for up to two minutes for a machine that it has no more, and
-//!   does not withdraw it: what it said last ages after that.
+//!   believes to have it, and says so to who asks, for ageing and a sweep after it left; whoever believes that answer does so for as
+//!   long again. A host at which the address is damped follows it again when that is over. Then the address is asked for: whoever asked
+//!   in vain just before waits for the rest of his probes, and of the time for which he remembers that it is nowhere. One of the
+//!   originals answers for up to two minutes for a machine that it has no more, and does not withdraw it: what it said last ages
+//!   after that.
+//!
+//! So it is over a group, between networks with hosts that forward (ours or the originals), straight to peers, over either family of
+//! addresses, and where each host accepts only from those that are listed.
 
 use proptest::prelude::*;
 use vnet_core::settings::{Setting, Settings};
@@ -49,23 +52,66 @@ fn quick() -> Settings {
     ])
 }
 
+/// How hosts reach each other.
+#[derive(Clone, Copy, Debug)]
+enum Underlay {
+    /// One network, or two between which pairs of ours forward.
+    Group,
+    /// Two networks between which two hosts forward, one or both of them of the original.
+    OriginalForwards(bool, bool),
+    /// Straight to all others.
+    Peers,
+}
+
 fn plans(originals: bool, settings: Settings) -> impl Strategy<Value = Plan> {
     let luck = prop_oneof![Just(Vec::new()), prop::collection::vec(any::<u8>(), 1..100),];
     let hosts = prop::collection::vec(
         prop::bool::weighted(if originals { 0.4 } else { 0.0 }),
         2..=6,
     );
-    (hosts, 0..=2_usize, 1..=5_usize, luck).prop_map(move |(originals, pairs, vms, luck)| {
-        // Only ours forward.
-        let ours = originals.iter().take_while(|original| !**original).count();
-        Plan {
-            pairs: pairs.min(ours / 2),
-            originals,
-            vms,
-            settings,
-            luck,
-        }
-    })
+    let ends = any::<(bool, bool)>().prop_filter("an original", |(one, other)| *one || *other);
+    let underlay = prop_oneof![
+        4 => Just(Underlay::Group),
+        2 => ends.prop_map(|(one, other)| Underlay::OriginalForwards(one, other)),
+        2 => Just(Underlay::Peers),
+    ];
+    let all = (
+        hosts,
+        underlay,
+        0..=2_usize,
+        1..=5_usize,
+        luck,
+        any::<[bool; 2]>(),
+    );
+    all.prop_map(
+        move |(mut hosts, underlay, pairs, vms, luck, [v6, listed])| {
+            let pairs = match underlay {
+                Underlay::Group => {
+                    let ours = hosts.iter().take_while(|original| !**original).count();
+                    pairs.min(ours / 2)
+                }
+                Underlay::OriginalForwards(one, other) => {
+                    (hosts[0], hosts[1]) = (one, other);
+                    1
+                }
+                Underlay::Peers => {
+                    hosts.fill(false);
+                    0
+                }
+            };
+            Plan {
+                // The original has no IPv6.
+                v6: v6 && !hosts.contains(&true),
+                originals: hosts,
+                pairs,
+                flood_peers: matches!(underlay, Underlay::Peers),
+                listed,
+                vms,
+                settings,
+                luck,
+            }
+        },
+    )
 }
 
 /// Time after which every machine is found, if its host hears it now and then, every so often at least.
@@ -78,8 +124,20 @@ fn worst(world: &World, every: u64) -> u64 {
     } else {
         0
     };
-    let wrong = originals + ageing + sweep;
+    let wrong = originals + 2 * (ageing + sweep);
     wrong.max(world.most(Setting::Damp) + every) + probing + world.most(Setting::Negative) + DELAY
+}
+
+/// From every host a frame to every machine that is somewhere, whether it arrives or not.
+fn everyone_sends(world: &mut World) {
+    for from in 0..world.nodes.len() {
+        for vm in 0..world.vms.len() {
+            if world.vms[vm].host.is_none() {
+                continue;
+            }
+            world.send(from, station(from), world.vms[vm].mac);
+        }
+    }
 }
 
 /// From every host a frame to every machine elsewhere: it arrives, once, at the machine's host and at no other.
@@ -136,7 +194,7 @@ proptest! {
 
     /// After the network has healed: in the worst-case time, though no machine sends anything that leaves its host.
     #[test]
-    fn who_is_silent_is_found_in_time(plan in plans(true, quick()), ops in ops(120)) {
+    fn who_is_silent_is_found_in_time(plan in plans(true, quick()), ops in ops(120), busy: bool) {
         let mut world = World::new(plan);
         ops.iter().for_each(|op| world.apply(op));
         world.heal();
@@ -144,6 +202,9 @@ proptest! {
         let end = world.now.plus(worst(&world, every));
         while world.now < end {
             (0..world.vms.len()).for_each(|vm| world.touch(vm));
+            if busy {
+                everyone_sends(&mut world);
+            }
             world.run(every);
         }
         everyone_reaches_everyone(&mut world)?;
@@ -161,14 +222,15 @@ proptest! {
         ops.iter().for_each(|op| world.apply(op));
         world.heal();
         let seconds = world.now.since(start).div_ceil(1_000);
-        // A restart gives everything once more; each kind of message goes to the group, and wrapped beside it.
+        // A restart gives everything once more; each kind of message goes to the group, and wrapped beside it, or to each peer.
         let starts = ops.iter().filter(|op| matches!(op, Op::Restart(_))).count() + world.nodes.len();
-        let most = 2 * (starts + usize::try_from(seconds).expect("a short time") * world.nodes.len());
+        let most = world.nodes.len().max(2) * (starts + usize::try_from(seconds).expect("a short time") * world.nodes.len());
         prop_assert!(world.sent.requests <= most, "{:?} in {seconds} s", world.sent);
         // Announcements and answers are limited each.
         let answers = if world.nodes.iter().any(|node| node.is_original()) { usize::MAX / 4 } else { most };
         prop_assert!(world.sent.announces <= most + answers, "{:?} in {seconds} s", world.sent);
-        prop_assert!(world.sent.withdraws <= most, "{:?} in {seconds} s", world.sent);
+        // Of its own accord and as answers, each.
+        prop_assert!(world.sent.withdraws <= 2 * most, "{:?} in {seconds} s", world.sent);
         let windows = seconds / 5 + 1;
         for node in &world.nodes {
             let followed = u64::from(node.moves());
@@ -180,7 +242,7 @@ proptest! {
     /// lost, everybody gets it.
     #[test]
     fn forwarded_once(
-        hosts in 4..=6_usize, pairs in 1..=2_usize, luck in prop::collection::vec(any::<u8>(), 0..60),
+        hosts in 4..=6_usize, pairs in 1..=2_usize, v6: bool, luck in prop::collection::vec(any::<u8>(), 0..60),
         sends in prop::collection::vec((any::<u8>(), 0..400_u64), 1..40),
     ) {
         // Repeating a packet is the network's doing: it comes by the same way, and is taken as sent twice. By three ways of at most
@@ -194,7 +256,7 @@ proptest! {
             })
             .collect();
         let lossless = luck.iter().all(|luck| !(0x80..0xa0).contains(luck));
-        let plan = Plan { originals: vec![false; hosts], pairs, vms: hosts, settings: quick(), luck };
+        let plan = Plan { originals: vec![false; hosts], pairs, flood_peers: false, v6, listed: false, vms: hosts, settings: quick(), luck };
         let mut world = World::new(plan);
         let mut before = world.sent;
         let mut since = 0;

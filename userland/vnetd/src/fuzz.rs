@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::merge::Merger;
+use crate::merge::{Complete, Merger};
 use crate::message;
 use crate::offload::{self, VNET_HEADER_LEN, VnetHeader};
 use crate::{expression, icmp, inner, requests, state};
@@ -40,7 +40,7 @@ pub fn frame(data: &[u8]) {
     let owner = Arc::new(());
     let mut merger = Merger::new();
     let mut count = 0;
-    let mut all = |_: &Arc<()>, _: &VnetHeader, _: &[u8], _: &[&[u8]], frames| count += frames;
+    let mut all = |complete: Complete<'_, ()>| count += complete.count;
     merger.offer(&owner, frame, true, &mut all);
     merger.offer(&owner, &copy, true, &mut all);
     merger.pass(&owner, frame, &mut all);

@@ -179,7 +179,7 @@ impl<'a, T> Flow<'a, T> {
     /// Hands over what was put together, its headers made to fit.
     fn finish(&mut self, out: &mut Out<'_, T>) -> Option<()> {
         if self.rest.is_empty() {
-            out(&self.owner, &VnetHeader::default(), self.frame, &[], 1);
+            out(Complete::alone(&self.owner, self.frame));
             return Some(());
         }
         let Packet {
@@ -230,13 +230,43 @@ impl<'a, T> Flow<'a, T> {
         };
         let count = self.rest.len() + 1;
         self.rest.insert(0, first);
-        out(&self.owner, &header, headers, &self.rest, count);
+        out(Complete {
+            owner: &self.owner,
+            header,
+            first: headers,
+            rest: &self.rest,
+            count,
+        });
         Some(())
     }
 }
 
-/// Where what is complete goes to: whose it is, its header, the frame in pieces, and how many frames it was.
-pub(crate) type Out<'o, T> = dyn FnMut(&Arc<T>, &VnetHeader, &[u8], &[&[u8]], usize) + 'o;
+/// A frame that is complete.
+pub(crate) struct Complete<'c, T> {
+    /// Whose it is.
+    pub(crate) owner: &'c Arc<T>,
+    pub(crate) header: VnetHeader,
+    /// The frame, in pieces.
+    pub(crate) first: &'c [u8],
+    pub(crate) rest: &'c [&'c [u8]],
+    /// How many frames it was.
+    pub(crate) count: usize,
+}
+
+impl<'c, T> Complete<'c, T> {
+    fn alone(owner: &'c Arc<T>, frame: &'c [u8]) -> Self {
+        Self {
+            owner,
+            header: VnetHeader::default(),
+            first: frame,
+            rest: &[],
+            count: 1,
+        }
+    }
+}
+
+/// Where what is complete goes to.
+pub(crate) type Out<'o, T> = dyn FnMut(Complete<'_, T>) + 'o;
 
 /// What is being put together. `T` is whose it is, `'a` how long what was received stays where it is.
 pub(crate) struct Merger<'a, T> {
@@ -258,10 +288,9 @@ impl<'a, T> Merger<'a, T> {
         datagrams: bool,
         out: &mut Out<'_, T>,
     ) {
-        let alone = VnetHeader::default();
         let packet = parse(frame).filter(|found| datagrams || found.protocol == inner::TCP);
         let Some(packet) = packet else {
-            return out(owner, &alone, frame, &[], 1);
+            return out(Complete::alone(owner, frame));
         };
         let intact = || offload::is_intact(frame, packet.ip, packet.protocol, packet.at);
         if let Some(at) = self.find(owner, frame, &packet) {
@@ -276,7 +305,7 @@ impl<'a, T> Merger<'a, T> {
         }
         // A segment with PSH is the end of something.
         if !packet.plain || packet.pushed || !intact() {
-            return out(owner, &alone, frame, &[], 1);
+            return out(Complete::alone(owner, frame));
         }
         if self.flows.len() >= FLOWS {
             self.give(0, out);
@@ -290,7 +319,7 @@ impl<'a, T> Merger<'a, T> {
         if let Some(at) = packet.and_then(|packet| self.find(owner, frame, &packet)) {
             self.give(at, out);
         }
-        out(owner, &VnetHeader::default(), frame, &[], 1);
+        out(Complete::alone(owner, frame));
     }
 
     fn find(&self, owner: &Arc<T>, frame: &[u8], packet: &Packet) -> Option<usize> {
@@ -322,10 +351,10 @@ mod tests {
         let owner = Arc::new(());
         let mut merger = Merger::new();
         let mut all = Vec::new();
-        let mut out =
-            |_: &Arc<()>, header: &VnetHeader, first: &[u8], rest: &[&[u8]], count: usize| {
-                all.push((*header, [first, &rest.concat()].concat(), count));
-            };
+        let mut out = |complete: Complete<'_, ()>| {
+            let frame = [complete.first, &complete.rest.concat()].concat();
+            all.push((complete.header, frame, complete.count));
+        };
         for frame in frames {
             merger.offer(&owner, frame, true, &mut out);
         }
@@ -399,8 +428,7 @@ mod tests {
         let owner = Arc::new(());
         let mut merger = Merger::new();
         let mut counts = Vec::new();
-        let mut out =
-            |_: &Arc<()>, _: &VnetHeader, _: &[u8], _: &[&[u8]], count| counts.push(count);
+        let mut out = |complete: Complete<'_, ()>| counts.push(complete.count);
         merger.offer(&owner, &pieces[0], true, &mut out);
         merger.offer(&owner, &pieces[1], true, &mut out);
         merger.pass(&owner, &pieces[2].clone(), &mut out);

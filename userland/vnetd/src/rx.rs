@@ -13,8 +13,7 @@ use vnet_core::varp::{Way, digest, is_host};
 use vnet_core::wire::{EthernetHeader, Forwarded, Message, MessageId, Relay};
 
 use crate::inner::{self, Carried, Mark};
-use crate::merge::Merger;
-use crate::offload::VnetHeader;
+use crate::merge::{Complete, Merger};
 use crate::post::{Letter, Tally};
 use crate::shared::{Net, Underlay, World, locked};
 use crate::sys::Datagram;
@@ -270,18 +269,19 @@ impl Worker {
 }
 
 /// What hands frames over to the devices of a worker.
-pub(crate) fn out(worker: usize) -> impl FnMut(&Arc<Net>, &VnetHeader, &[u8], &[&[u8]], usize) {
-    move |net, header, first, rest, count| hand_over(worker, net, header, (first, rest), count)
+pub(crate) fn out(worker: usize) -> impl FnMut(Complete<'_, Net>) {
+    move |complete| hand_over(worker, &complete)
 }
 
-/// Writes a frame, which was so many, to the device.
-fn hand_over(
-    worker: usize,
-    net: &Arc<Net>,
-    header: &VnetHeader,
-    (first, rest): (&[u8], &[&[u8]]),
-    count: usize,
-) {
+/// Writes a frame to the device.
+fn hand_over(worker: usize, complete: &Complete<'_, Net>) {
+    let Complete {
+        owner: net,
+        header,
+        first,
+        rest,
+        count,
+    } = complete;
     let Some(queue) = net.vnet.tap.queue(worker) else {
         return;
     };
@@ -289,7 +289,7 @@ fn hand_over(
         Ok(()) => {
             let traffic = &net.vnet.traffic;
             let bytes = rest.iter().map(|piece| piece.len()).sum::<usize>() + first.len();
-            traffic.rx_packets.fetch_add(count as u64, Relaxed);
+            traffic.rx_packets.fetch_add(*count as u64, Relaxed);
             traffic.rx_bytes.fetch_add(bytes as u64, Relaxed);
             return;
         }
@@ -299,7 +299,7 @@ fn hand_over(
         Err(Errno::EAGAIN | Errno::ENOBUFS) => NetCounter::RxBacklog,
         Err(_) => NetCounter::RxShort,
     };
-    for _ in 0..count {
+    for _ in 0..*count {
         net.vnet.count(reason);
     }
 }

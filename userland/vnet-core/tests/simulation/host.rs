@@ -3,7 +3,7 @@
 //! A host as `docs/design.md` says: the core, and the least that module and daemon do around it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use vnet_core::settings::{Setting, Settings};
 use vnet_core::varp::{
@@ -27,30 +27,48 @@ struct Entry {
 
 type Frames = Resolver<Vec<u8>, Box<[Pending]>, Box<[Held<Vec<u8>>]>>;
 
+/// What an administrator sets.
+pub(crate) struct Config {
+    pub(crate) address: IpAddr,
+    pub(crate) peers: Vec<IpAddr>,
+    /// Whether floods go straight to the peers.
+    pub(crate) flood_peers: bool,
+    /// Hosts that it accepts from, if not all.
+    pub(crate) listed: Option<Vec<IpAddr>>,
+    pub(crate) settings: Settings,
+}
+
 pub(crate) struct Host {
     address: IpAddr,
     peers: Vec<IpAddr>,
+    flood_peers: bool,
+    listed: Option<Vec<IpAddr>>,
     settings: Settings,
     table: BTreeMap<Mac, Entry>,
     resolver: Frames,
     announcer: Announcer<Box<[Appearance]>>,
     recent: Recent<Box<[Sighting]>>,
     answers: Bucket,
+    corrections: Bucket,
     withdrawals: Bucket,
     sweep: Instant,
     moves: u32,
 }
 
 impl Host {
-    pub(crate) fn new(
-        address: Ipv4Addr,
-        peers: &[Ipv4Addr],
-        settings: Settings,
-        now: Instant,
-    ) -> Self {
+    pub(crate) fn new(config: Config, now: Instant) -> Self {
+        let Config {
+            address,
+            peers,
+            flood_peers,
+            listed,
+            settings,
+        } = config;
         Self {
-            address: address.into(),
-            peers: peers.iter().copied().map(IpAddr::from).collect(),
+            address,
+            peers,
+            flood_peers,
+            listed,
             settings,
             table: BTreeMap::new(),
             resolver: Resolver::new(
@@ -60,6 +78,7 @@ impl Host {
             announcer: Announcer::new(vec![Appearance::UNUSED; 64].into()),
             recent: Recent::new(vec![Sighting::UNUSED; 256].into()),
             answers: Bucket::new(),
+            corrections: Bucket::new(),
             withdrawals: Bucket::new(),
             sweep: now.plus(sweep_interval(&settings)),
             moves: 0,
@@ -81,19 +100,32 @@ impl Host {
         });
     }
 
-    /// To the group, and wrapped to each peer.
+    /// To the group, and wrapped to each peer; or straight to each peer.
     fn flood(&self, bytes: Vec<u8>, out: &mut Output) {
+        if self.flood_peers {
+            for peer in &self.peers {
+                self.send(To::Host(*peer), bytes.clone(), out);
+            }
+            return;
+        }
         self.forward(self.address, &bytes, out);
         self.send(To::Group, bytes, out);
     }
 
     fn forward(&self, source: IpAddr, bytes: &[u8], out: &mut Output) {
-        for peer in self.peers.iter().filter(|peer| **peer != source) {
-            let header =
-                ForwardHeader::emit(source, GROUP_DEFAULT.into(), PORT_DEFAULT, (0, 64), bytes.len());
-            let header = header.expect("a short packet");
-            self.send(To::Host(*peer), [header.as_bytes(), bytes].concat(), out);
+        if self.flood_peers {
+            return;
         }
+        for peer in self.peers.iter().filter(|peer| **peer != source) {
+            let packet = wrapped(source, bytes, 64);
+            self.send(To::Host(*peer), packet, out);
+        }
+    }
+
+    fn accepts(&self, host: IpAddr) -> bool {
+        self.listed
+            .as_ref()
+            .is_none_or(|listed| listed.contains(&host))
     }
 
     fn varp(&self, opcode: VarpOpcode, mac: Mac) -> Vec<u8> {
@@ -153,16 +185,19 @@ impl Host {
         }
     }
 
-    fn withdraw(&mut self, now: Instant, mac: Mac, to: To, out: &mut Output) {
-        if self
-            .withdrawals
-            .allow(now, self.settings.get(Setting::VarpRate))
-        {
-            let bytes = self.varp(VarpOpcode::Withdraw, mac);
-            match to {
-                To::Group => self.flood(bytes, out),
-                To::Host(_) => self.send(to, bytes, out),
-            }
+    /// An address is not here any more: everyone is told.
+    fn withdraw(&mut self, now: Instant, mac: Mac, out: &mut Output) {
+        let rate = self.settings.get(Setting::VarpRate);
+        if self.withdrawals.allow(now, rate) {
+            self.flood(self.varp(VarpOpcode::Withdraw, mac), out);
+        }
+    }
+
+    /// Who sent a frame for an address that is elsewhere is told.
+    fn correct(&mut self, now: Instant, mac: Mac, to: IpAddr, out: &mut Output) {
+        let rate = self.settings.get(Setting::VarpRate);
+        if self.corrections.allow(now, rate) {
+            self.send(To::Host(to), self.varp(VarpOpcode::Withdraw, mac), out);
         }
     }
 
@@ -174,7 +209,7 @@ impl Host {
         flooded: bool,
         out: &mut Output,
     ) {
-        if !is_host(source) || source == self.address {
+        if !is_host(source) || source == self.address || !self.accepts(source) {
             return;
         }
         match Message::parse(bytes) {
@@ -193,7 +228,7 @@ impl Host {
                     .is_some_and(|entry| entry.place.is_some());
                 // Who floods does not believe the address to be here.
                 if elsewhere && !flooded {
-                    self.withdraw(now, ethernet.destination, To::Host(source), out);
+                    self.correct(now, ethernet.destination, source, out);
                 }
             }
             Ok(Message::Varp(message)) if message.id == vnet() => {
@@ -208,13 +243,17 @@ impl Host {
                         }
                     }
                     Judged::AskedPresence => self.answer(now, message.mac, source, out),
-                    Judged::Announced(mac, host) => self.learn(now, mac, Some(host), out),
+                    Judged::Announced(mac, host) => {
+                        if self.accepts(host) {
+                            self.learn(now, mac, Some(host), out);
+                        }
+                    }
                     Judged::Withdrawn(mac) => {
-                        if self
-                            .table
-                            .get(&mac)
-                            .is_some_and(|entry| entry.place == Some(source))
-                        {
+                        // With one that is damped, its moves would be forgotten.
+                        let goes = |entry: &Entry| {
+                            entry.place == Some(source) && entry.moves.damped(now) == 0
+                        };
+                        if self.table.get(&mac).is_some_and(goes) {
                             self.table.remove(&mac);
                         }
                     }
@@ -263,6 +302,16 @@ impl Host {
             }
         }
     }
+}
+
+/// A packet from a host to the group, wrapped for a peer.
+pub(crate) fn wrapped(source: IpAddr, bytes: &[u8], ttl: u8) -> Vec<u8> {
+    let group = match source {
+        IpAddr::V4(_) => GROUP_DEFAULT.into(),
+        IpAddr::V6(_) => Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x1798).into(),
+    };
+    let header = ForwardHeader::emit(source, group, PORT_DEFAULT, (0, ttl), bytes.len());
+    [header.expect("a short packet").as_bytes(), bytes].concat()
 }
 
 fn sweep_interval(settings: &Settings) -> u64 {
@@ -314,7 +363,8 @@ impl Node for Host {
             (To::Group, _) if from != self.address => {
                 let way = Way::from_group(&packet.bytes);
                 // Who does not forward hears of a packet more than once only from several who do.
-                let remembers = way != Way::Sender || !self.peers.is_empty();
+                let forwards = !self.flood_peers && !self.peers.is_empty();
+                let remembers = way != Way::Sender || forwards;
                 let seen = digest(from, &packet.bytes);
                 if remembers && !self.recent.is_new(seen, way, now) {
                     return;
@@ -336,7 +386,7 @@ impl Node for Host {
         {
             self.table.remove(&mac);
             self.announcer.gone(mac);
-            self.withdraw(now, mac, To::Group, out);
+            self.withdraw(now, mac, out);
         }
     }
 
@@ -354,20 +404,15 @@ impl Node for Host {
         if self.sweep <= now {
             self.sweep = now.plus(sweep_interval(&self.settings));
             let ageing = u64::from(self.settings.get(Setting::Ageing));
-            let old = self
-                .table
-                .iter()
-                .filter(|(_, entry)| now.since(entry.seen) > ageing);
-            let old: Vec<(Mac, bool)> = old
-                .map(|(mac, entry)| (*mac, entry.place.is_none()))
-                .collect();
-            for (mac, here) in old {
-                if here {
-                    self.gone(now, mac, out);
-                } else {
-                    self.table.remove(&mac);
+            // What is local is not withdrawn: it may be silent.
+            let announcer = &mut self.announcer;
+            self.table.retain(|mac, entry| {
+                let stays = now.since(entry.seen) <= ageing;
+                if !stays {
+                    announcer.gone(*mac);
                 }
-            }
+                stays
+            });
         }
     }
 
@@ -406,6 +451,9 @@ impl Node for Host {
         assert!(self.count(false) <= most(Setting::MaxMacs));
         assert!(self.resolver.held() <= most(Setting::HoldNet));
         assert!(self.resolver.pending().len() <= most(Setting::MaxUnresolved));
+        for place in self.table.values().filter_map(|entry| entry.place) {
+            assert!(self.accepts(place), "{place} is not listed");
+        }
         for pending in self.resolver.pending() {
             assert!(usize::from(pending.frames()) <= most(Setting::HoldMac));
             let known = self.table.contains_key(&pending.mac());

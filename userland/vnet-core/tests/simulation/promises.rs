@@ -17,6 +17,9 @@ fn world(hosts: usize, settings: &[(Setting, u32)]) -> World {
     let mut world = World::new(Plan {
         originals: vec![false; hosts],
         pairs: 0,
+        flood_peers: false,
+        v6: false,
+        listed: false,
         vms: 1,
         settings: all,
         luck: Vec::new(),
@@ -325,4 +328,45 @@ fn spoofed_announcements_and_withdrawals_cause_nothing() {
     world.run(10);
     let place = world.nodes[0].address();
     assert!(world.nodes.iter().all(|node| node.place(vm) == Some(place)));
+}
+
+/// A host that was not told that a machine left says that it has it as long as it remembers it; who asks just before that, and hears
+/// its answer last, believes it for as long again. Nobody takes longer.
+#[test]
+fn who_asks_a_host_that_is_wrong_finds_the_machine_when_both_have_forgotten() {
+    let (ageing, sweep) = (20_000, 2_500);
+    let mut longest = 0;
+    for phase in (0..sweep).step_by(250) {
+        let mut world = world(3, &[(Setting::Ageing, ageing)]);
+        let vm = world.vms[0].mac;
+        // The sweeps of host 2 begin later than those of host 0.
+        world.run(phase.into());
+        world.apply(&Op::Restart(2));
+        move_to(&mut world, 2, false);
+        world.send(2, vm, Mac::BROADCAST);
+        world.run(2_000);
+        world.touch(0);
+        // It goes to host 1, and nobody hears of it.
+        world.apply(&Op::Partition(0b010));
+        move_to(&mut world, 1, false);
+        world.touch(0);
+        world.run(2_000);
+        world.apply(&Op::Partition(0));
+        let mut passed = 0;
+        while world.nodes[0].place(vm) != Some(world.nodes[1].address()) {
+            world.touch(0);
+            world.send(0, station(0), vm);
+            world.run(500);
+            passed += 500;
+            assert!(
+                passed <= u64::from(2 * (ageing + sweep)) + 500,
+                "from {phase}"
+            );
+        }
+        longest = longest.max(passed);
+    }
+    assert!(
+        longest > u64::from(ageing + sweep),
+        "{longest} is not the longest"
+    );
 }

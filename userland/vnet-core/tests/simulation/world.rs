@@ -3,14 +3,14 @@
 //! The network between the hosts, the machines on them, and the rules that every single step must keep.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use proptest::prelude::*;
 use vnet_core::settings::{Setting, Settings};
 use vnet_core::wire::{EthernetHeader, Message, VarpMessage, VarpOpcode};
 use vnet_core::{Instant, Mac};
 
-use super::host::Host;
+use super::host::{Config, Host};
 use super::node::{data, frame, number, vnet, Node, Output, Packet, To};
 use super::original::Original;
 
@@ -21,6 +21,12 @@ pub(crate) struct Plan {
     pub(crate) originals: Vec<bool>,
     /// Between two networks, in which hosts are in turn, so many pairs of hosts forward; with none, there is one network.
     pub(crate) pairs: usize,
+    /// Whether all are peers of each other, and floods go straight to each.
+    pub(crate) flood_peers: bool,
+    /// Whether hosts have addresses of IPv6.
+    pub(crate) v6: bool,
+    /// Whether each host accepts only from the others, not from whoever pretends to be one more.
+    pub(crate) listed: bool,
     pub(crate) vms: usize,
     pub(crate) settings: Settings,
     /// What becomes of each packet, one byte for each, again and again; zero is the best luck.
@@ -104,8 +110,13 @@ pub(crate) struct World {
 /// The longest that a packet may take.
 pub(crate) const DELAY: u64 = 1_500;
 
-pub(crate) fn address(host: usize) -> Ipv4Addr {
-    Ipv4Addr::new(192, 0, 2, u8::try_from(host + 1).expect("few hosts"))
+fn address(host: usize, v6: bool) -> IpAddr {
+    let number = u8::try_from(host + 1).expect("few hosts");
+    if v6 {
+        Ipv6Addr::new(0xfd00, 0xdb8, 0, 0, 0, 0, 0, number.into()).into()
+    } else {
+        Ipv4Addr::new(192, 0, 2, number).into()
+    }
 }
 
 /// A machine at each host that asks for others.
@@ -150,29 +161,43 @@ impl World {
         }
     }
 
-    /// The hosts that forward to a host, and to which it does: every one of the first with every one of the other network.
-    fn peers(&self, host: usize) -> Vec<Ipv4Addr> {
+    fn address(&self, host: usize) -> IpAddr {
+        address(host, self.plan.v6)
+    }
+
+    /// The peers of a host: all others, or, of those that forward, every one of the other network.
+    fn peers(&self, host: usize) -> Vec<IpAddr> {
         let ends = 2 * self.plan.pairs;
-        if host >= ends {
-            return Vec::new();
-        }
-        (0..ends)
-            .filter(|other| other % 2 != host % 2)
-            .map(address)
+        let others = if self.plan.flood_peers {
+            0..self.plan.originals.len()
+        } else if host < ends {
+            0..ends
+        } else {
+            0..0
+        };
+        let is_peer =
+            |other: &usize| *other != host && (self.plan.flood_peers || other % 2 != host % 2);
+        others
+            .filter(is_peer)
+            .map(|other| self.address(other))
             .collect()
     }
 
     fn fresh(&self, host: usize) -> Box<dyn Node> {
+        let (address, peers) = (self.address(host), self.peers(host));
         if self.plan.originals[host] {
-            Box::new(Original::new(address(host), self.now))
-        } else {
-            Box::new(Host::new(
-                address(host),
-                &self.peers(host),
-                self.plan.settings,
-                self.now,
-            ))
+            return Box::new(Original::new(address, peers, self.now));
         }
+        let everybody = 0..self.plan.originals.len();
+        let listed = everybody.map(|other| self.address(other));
+        let config = Config {
+            address,
+            peers,
+            flood_peers: self.plan.flood_peers,
+            listed: self.plan.listed.then(|| listed.collect()),
+            settings: self.plan.settings,
+        };
+        Box::new(Host::new(config, self.now))
     }
 
     fn luck(&mut self) -> u8 {
@@ -388,7 +413,7 @@ impl World {
                 let mac = self.vms[usize::from(vm) % vms].mac;
                 // One more than there are: a host that is nowhere.
                 let from = usize::from(from) % (hosts + 1);
-                let addr = IpAddr::V4(address(usize::from(addr) % (hosts + 1))).into();
+                let addr = self.address(usize::from(addr) % (hosts + 1)).into();
                 let varp = |opcode| {
                     VarpMessage {
                         opcode,
@@ -406,7 +431,7 @@ impl World {
                     2 => varp(VarpOpcode::Withdraw),
                     _ => data(&frame(mac, self.vms[0].mac, self.frames)),
                 };
-                let from = address(from).into();
+                let from = self.address(from);
                 for host in 0..hosts {
                     let to = match to {
                         None => To::Group,
