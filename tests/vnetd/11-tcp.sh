@@ -41,6 +41,44 @@ wait "$server"
 server
 holds "UDP" on a1 iperf3 -c 10.0.0.2 -u -b 50M -t 1
 wait "$server"
+
+# Datagrams, some of one length, some not, sent in groups: each arrives whole, once, and in its place.
+into=$(packets h2 tx) received=$(counter h2 0005 rx-packets)
+cat >"$WORK/datagrams" <<-'END'
+	import os, random, socket, sys
+	s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+	s.settimeout(20)
+	random.seed(1)
+	groups = []
+	for group in range(60):
+	    length = random.choice([1, 22, 300, 1400])
+	    sizes = [length if group % 3 else random.randrange(1, 1400) for _ in range(32)]
+	    sizes[-1] = random.randrange(1, length + 1)
+	    groups.append([bytes([group, place, *random.randbytes(size)]) for place, size in enumerate(sizes)])
+	if sys.argv[1] == "receive":
+	    s.bind(("10.0.0.2", 7000))
+	    print("listening", flush=True)
+	    for group in groups:
+	        for datagram in group:
+	            got, sender = s.recvfrom(2000)
+	            assert got == datagram, (got[:2], datagram[:2], len(got), len(datagram))
+	        s.sendto(b"next", sender)
+	else:
+	    s.connect(("10.0.0.2", 7000))
+	    for group in groups:
+	        for datagram in group:
+	            s.send(datagram)
+	        assert s.recv(10) == b"next"
+END
+on a2 python3 "$WORK/datagrams" receive >"$WORK/receiver" 2>&1 &
+receiver=$!
+wait_for 10 "a2 listens" grep -q listening "$WORK/receiver"
+holds "datagrams in groups" on a1 python3 "$WORK/datagrams" send
+wait "$receiver" || fail "they are not what was sent: $(cat "$WORK/receiver")"
+ok "each is what was sent"
+merged=$(($(packets h2 tx) - into)) received=$(($(counter h2 0005 rx-packets) - received))
+say "$received frames became $merged packets for the device"
+
 for h in h1 h2; do
 	for c in rx-short rx-ecn rx-bad-source tx-too-big tx-short tx-no-route; do
 		equal "$h: no $c" "$(counter "$h" 0005 "$c")" 0

@@ -304,3 +304,106 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use vnet_core::{Mac, Settings, VnetId};
+
+    use super::*;
+    use crate::tap::Tap;
+    use crate::vnet::Vnet;
+
+    const A: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    const B: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 2));
+
+    fn net(fragment: bool) -> Arc<Net> {
+        let id = VnetId::from_bytes([5; 16]);
+        Arc::new(Net {
+            vnet: Arc::new(Vnet::new(id, 1, Tap::none())),
+            settings: Settings::default(),
+            up: true,
+            address: Mac::from_bytes([2, 0, 0, 0, 0, 1]),
+            fragment,
+            listed: None,
+        })
+    }
+
+    fn letter(net: &Arc<Net>, to: IpAddr, range: Range<usize>, size: usize) -> Letter {
+        Letter {
+            envelope: Envelope {
+                to,
+                port: 1798,
+                device: 0,
+                source: None,
+                tos: 0,
+                ttl: 64,
+            },
+            flow: None,
+            strict: true,
+            wrap: None,
+            range,
+            size,
+            tally: Tally::Frames(net.clone()),
+        }
+    }
+
+    /// What letters of these lengths, one after another, are put together to.
+    fn put(net: &Arc<Net>, all: &[(IpAddr, usize)]) -> Vec<(usize, usize)> {
+        let mut post = Post::default();
+        let mut at = 0;
+        for (to, length) in all {
+            post.put(letter(net, *to, at..at + length, *length));
+            at += length;
+        }
+        let shown = post.letters.iter();
+        shown
+            .map(|letter| (letter.range.len(), letter.size))
+            .collect()
+    }
+
+    #[test]
+    fn datagrams_of_one_length_to_one_place_are_one_letter() {
+        let net = net(false);
+        assert_eq!(put(&net, &[(A, 86); 5]), [(430, 86)]);
+        // A shorter one is the last.
+        let all = [(A, 86), (A, 86), (A, 50), (A, 50), (A, 86)];
+        assert_eq!(put(&net, &all), [(222, 86), (50, 50), (86, 86)]);
+        let all = [(A, 86), (B, 86), (A, 86)];
+        assert_eq!(put(&net, &all), [(86, 86); 3], "they stay in order");
+        let many = vec![(A, 86); SEGMENTS_MAX + 1];
+        assert_eq!(put(&net, &many), [(86 * SEGMENTS_MAX, 86), (86, 86)]);
+        let large = vec![(A, 1472); 60];
+        assert!(
+            put(&net, &large)
+                .iter()
+                .all(|(all, _)| *all <= DATAGRAM_MAX)
+        );
+    }
+
+    #[test]
+    fn what_differs_is_a_letter_of_its_own() {
+        let (one, other) = (net(false), net(false));
+        let first = || letter(&one, A, 0..86, 86);
+        let next = |change: &dyn Fn(&mut Letter)| {
+            let mut next = letter(&one, A, 86..172, 86);
+            change(&mut next);
+            next
+        };
+        assert!(first().absorb(&next(&|_| {})));
+        for change in [
+            &(|next: &mut Letter| next.envelope.tos = 2) as &dyn Fn(&mut Letter),
+            &|next| next.envelope.ttl = 1,
+            &|next| next.flow = Some(1),
+            &|next| next.strict = false,
+            &|next| next.range = 100..186,
+            &|next| next.tally = Tally::Wrapped(None),
+            &|next| next.tally = Tally::Frames(other.clone()),
+        ] {
+            assert!(!first().absorb(&next(change)));
+        }
+        let net = net(true);
+        assert_eq!(put(&net, &[(A, 86); 2]), [(86, 86); 2], "fragments");
+    }
+}

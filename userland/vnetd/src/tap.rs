@@ -44,6 +44,15 @@ impl Tap {
         Ok(tap)
     }
 
+    /// Without a device.
+    #[cfg(test)]
+    pub(crate) fn none() -> Self {
+        Self {
+            queues: Vec::new(),
+            datagrams: true,
+        }
+    }
+
     /// The queue of a worker.
     pub(crate) fn queue(&self, worker: usize) -> Option<BorrowedFd<'_>> {
         Some(self.queues.get(worker)?.as_fd())
