@@ -251,7 +251,9 @@ impl Vnet {
         let changed = |setting| old.get(setting) != new.get(setting);
         // What can fail comes before what is changed.
         let listed_now = changed(Setting::Remotes) && new.listed_only();
-        let walk = listed_now.then(|| self.fdb.walk()).transpose()?;
+        let unlisted = listed_now.then(|| self.fdb.walk()).transpose()?;
+        let damping = changed(Setting::Damp) || changed(Setting::MoveLimit);
+        let damped = damping.then(|| self.fdb.walk()).transpose()?;
         self.settings.set(new);
         if changed(Setting::Ageing) {
             self.fdb.settings_changed();
@@ -259,8 +261,12 @@ impl Vnet {
         if changed(Setting::HoldNet) || changed(Setting::MaxUnresolved) {
             self.varp.resize(self);
         }
-        if let Some(walk) = walk {
+        self.varp.settings_changed(new);
+        if let Some(walk) = unlisted {
             self.forget_unlisted(walk);
+        }
+        if let Some(walk) = damped {
+            self.fdb.damp_no_longer(walk, new);
         }
         Ok(())
     }

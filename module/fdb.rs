@@ -20,7 +20,7 @@ use kernel::rbtree::{RBTree, RBTreeNode};
 use kernel::sync::Arc;
 use vnet_core::abi::NetCounter;
 use vnet_core::varp::{Move, Moves};
-use vnet_core::{Mac, Setting};
+use vnet_core::{Mac, Setting, Settings};
 
 use crate::remote::{Remote, Remotes};
 use crate::settings::Live;
@@ -657,6 +657,21 @@ impl Fdb {
         self.entries().remove_on(walk, |entry, guard| {
             let host = entry.remote(guard).map(Remote::address);
             !entry.is_static() && host.is_some_and(&unwanted)
+        });
+    }
+
+    /// The settings were changed: nothing is damped longer than it would be from now on. On a walk that has just begun. Sleeps.
+    pub(crate) fn damp_no_longer(&self, walk: Walk<ByMac, Entry>, settings: &Settings) {
+        let now = sys::now();
+        let entries = self.entries();
+        entries.remove_on(walk, |entry, _| {
+            if entry.moves().damped(now) > 0 {
+                let _hosts = entries.lock.lock();
+                let mut moves = entry.moves();
+                moves.settings_changed(now, settings);
+                entry.set_moves(moves);
+            }
+            false
         });
     }
 

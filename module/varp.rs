@@ -418,7 +418,20 @@ impl Varp {
         Ok(list)
     }
 
-    /// The storage is made anew, of the size that is set now; what waits is dropped.
+    /// The settings were changed: what waits does not wait longer than it would from now on.
+    pub(crate) fn settings_changed(&self, settings: &Settings) {
+        let now = sys::now();
+        let mut state = self.inner().state.lock();
+        if let Some(resolver) = state.resolver.as_mut() {
+            resolver.settings_changed(now, settings);
+        }
+        if let Some(announcer) = state.announcer.as_mut() {
+            announcer.settings_changed(now, settings);
+        }
+        self.schedule(state.next_due(), now);
+    }
+
+    /// The storage is made anew, when it is needed, of the size that is set then; what waits is dropped.
     pub(crate) fn resize(&self, vnet: &Vnet) {
         self.drop_all(vnet, false);
     }
@@ -431,18 +444,16 @@ impl Varp {
 
     fn drop_all(&self, vnet: &Vnet, close: bool) {
         let inner = self.inner();
-        loop {
+        // Taken whole: who keeps sending cannot keep this from coming to an end.
+        let resolver = {
             let mut state = inner.state.lock();
             state.closed |= close;
-            let frame = state.resolver.as_mut().and_then(Resolver::clear);
-            if frame.is_none() {
-                let resolver = state.resolver.take();
-                inner.unresolved.store(0);
-                drop(state);
-                drop(resolver);
-                return;
-            }
-            drop(state);
+            inner.unresolved.store(0);
+            state.resolver.take()
+        };
+        let Some(mut resolver) = resolver else { return };
+        while let Some(frame) = resolver.clear() {
+            drop(frame);
             // Counters are of the CPU.
             let _softirqs = SoftirqsOff::new();
             vnet.count(NetCounter::HoldDropped);

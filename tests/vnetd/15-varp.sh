@@ -45,12 +45,18 @@ refused "a probe that would be fragmented" 'EMSGSIZE' h1 probe '{"net": "0005", 
 # Only listed hosts.
 ctl h1 net-set '{"id": "0005", "remotes": "listed"}'
 isolated a1 10.0.0.2
+isolated a2 10.0.0.1
 [ "$(counter h1 0005 rx-not-listed)" -ge 1 ] || fail "counted"
 ctl h1 remote-new '{"net": "0005", "addr": "192.0.2.2"}'
 reaches a1 10.0.0.2
 equal "the listing" "$(list h1 remote-get '{"net": "0005"}' | jq -c '[.addr, .listed, .macs]')" '["192.0.2.2",1,1]'
 ctl h1 remote-del '{"net": "0005", "addr": "192.0.2.2"}'
 equal "what was learned from it is forgotten" "$(behind h1 0005 $MAC2)" ""
+ctl h1 net-set '{"id": "0005", "remotes": "any"}'
+reaches a1 10.0.0.2
+equal "it is learned again" "$(behind h1 0005 $MAC2)" 192.0.2.2
+ctl h1 net-set '{"id": "0005", "remotes": "listed"}'
+equal "who is not listed now is forgotten" "$(behind h1 0005 $MAC2)" ""
 ctl h1 net-set '{"id": "0005", "remotes": "any"}'
 
 # Limits on hosts.

@@ -118,6 +118,20 @@ impl<S: DerefMut<Target = [Appearance]>> Announcer<S> {
         }
     }
 
+    /// The settings were changed: what is waited for now takes no longer than it would from now on, and no more is sent.
+    pub fn settings_changed(&mut self, now: Instant, settings: &Settings) {
+        let total = settings.get(Setting::Announces);
+        let most = u64::from(settings.get(Setting::AnnounceInterval))
+            .checked_shl(total)
+            .unwrap_or(u64::MAX);
+        for entry in self.places.get_mut(..self.used).unwrap_or_default() {
+            // One is owed at least; none at all is what `poll` sees to.
+            entry.left = entry.left.min(total.max(1));
+            entry.interval = entry.interval.min(most);
+            entry.due = entry.due.min(now.plus(entry.interval));
+        }
+    }
+
     /// When [`Announcer::poll`] is to be called next.
     pub fn next_due(&self) -> Option<Instant> {
         let in_use = self.places.get(..self.used)?;

@@ -60,6 +60,15 @@ impl Moves {
         Move::Follow
     }
 
+    /// The settings were changed: it is damped no longer than it would be from now on.
+    pub fn settings_changed(&mut self, now: Instant, settings: &Settings) {
+        let longest = match settings.get(Setting::MoveLimit) {
+            0 => 0,
+            _ => u64::from(settings.get(Setting::Damp)),
+        };
+        self.damped_until = self.damped_until.min(now.plus(longest));
+    }
+
     /// As numbers, for who keeps them in words of its own; see [`Moves::from_parts`].
     pub const fn to_parts(self) -> [u64; 3] {
         [

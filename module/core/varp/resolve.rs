@@ -418,6 +418,21 @@ where
         }
     }
 
+    /// The settings were changed: what is waited for now takes no longer than it would from now on.
+    pub fn settings_changed(&mut self, now: Instant, settings: &Settings) {
+        let first = u64::from(settings.get(Setting::ProbeInterval));
+        let negative = u64::from(settings.get(Setting::Negative));
+        for entry in self.pending.get_mut(..self.used).unwrap_or_default() {
+            let most = match entry.state {
+                PendingState::Probing(sent) => first
+                    .checked_shl(sent.saturating_sub(1))
+                    .unwrap_or(u64::MAX),
+                PendingState::Absent => negative,
+            };
+            entry.due = entry.due.min(now.plus(most));
+        }
+    }
+
     /// When [`Resolver::poll`] is to be called next.
     pub fn next_due(&self) -> Option<Instant> {
         self.pending().iter().map(|entry| entry.due).min()

@@ -172,7 +172,13 @@ fn a_header_is_refused_where_ip_has_none() {
 
 #[test]
 fn ipv6_packets_are_checked() {
-    let good = wrap(group("2001:db8::1"), group("ff0e::1"), 1798, (0, 64), &[7; 30]);
+    let good = wrap(
+        group("2001:db8::1"),
+        group("ff0e::1"),
+        1798,
+        (0, 64),
+        &[7; 30],
+    );
     assert!(Forwarded::parse(&good, 1798).is_ok());
     let bad = |at: usize, value: u8| {
         let mut bytes = good.clone();

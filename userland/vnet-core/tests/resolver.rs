@@ -328,3 +328,28 @@ fn an_absent_address_that_is_found_is_forgotten() {
     assert_eq!(resolver.take(mac(1)), None);
     assert!(!resolver.knows(mac(1)));
 }
+
+#[test]
+fn shorter_times_hold_for_what_waits_already() {
+    let slow = with(&[(Setting::ProbeInterval, 10_000), (Setting::Probes, 2)]);
+    let mut resolver = resolver();
+    assert_eq!(resolver.submit(mac(1), 1, at(0), &slow), held(true, None));
+    assert_eq!(resolver.next_due(), Some(at(10_000)));
+    let fast = with(&[(Setting::ProbeInterval, 100), (Setting::Probes, 2)]);
+    resolver.settings_changed(at(50), &fast);
+    assert_eq!(resolver.next_due(), Some(at(150)));
+    // Longer ones hold from the next time on.
+    resolver.settings_changed(at(60), &slow);
+    assert_eq!(resolver.next_due(), Some(at(150)));
+    let fast = with(&[
+        (Setting::ProbeInterval, 100),
+        (Setting::Probes, 2),
+        (Setting::Negative, 600_000),
+    ]);
+    due(&mut resolver, &fast, 1_000);
+    assert_eq!(resolver.pending()[0].state(), PendingState::Absent);
+    let forgets = with(&[(Setting::Negative, 0)]);
+    resolver.settings_changed(at(1_000), &forgets);
+    due(&mut resolver, &forgets, 1_000);
+    assert!(resolver.pending().is_empty());
+}

@@ -449,3 +449,33 @@ fn a_digest_knows_source_and_message_but_not_who_relayed_it() {
     );
     assert_ne!(digest(ip(ASKER), &[]), digest(ip(OTHER), &[]));
 }
+
+#[test]
+fn what_is_damped_or_announced_follows_the_settings() {
+    let mut settings = Settings::default();
+    assert!(settings.set(Setting::Damp, 3_600_000) && settings.set(Setting::MoveLimit, 1));
+    let mut moves = Moves::new();
+    assert_eq!(moves.moved(at(0), &settings), Move::Follow);
+    assert_eq!(moves.moved(at(1), &settings), Move::Damp);
+    assert_eq!(moves.damped(at(1)), 3_600_000);
+    assert!(settings.set(Setting::Damp, 100));
+    moves.settings_changed(at(10), &settings);
+    assert_eq!(moves.damped(at(10)), 100);
+    assert!(settings.set(Setting::MoveLimit, 0));
+    moves.settings_changed(at(20), &settings);
+    assert_eq!(moves.damped(at(20)), 0);
+    assert_eq!(moves.moved(at(20), &settings), Move::Follow);
+
+    assert!(settings.set(Setting::AnnounceInterval, 10_000));
+    let mut announcer = Announcer::new(vec![Appearance::UNUSED; 4]);
+    assert!(announcer.appeared(mac(1), at(0), &settings));
+    assert_eq!(announcer.next_due(), Some(at(10_000)));
+    assert!(settings.set(Setting::AnnounceInterval, 100));
+    announcer.settings_changed(at(5), &settings);
+    assert!(announcer.next_due() <= Some(at(5 + (100 << 3))));
+    assert!(settings.set(Setting::Announces, 1));
+    announcer.settings_changed(at(6), &settings);
+    let due = announcer.next_due().expect("one is owed");
+    assert_eq!(announcer.poll(due, &settings), Some(mac(1)));
+    assert_eq!(announcer.next_due(), None);
+}

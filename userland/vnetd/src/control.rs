@@ -26,8 +26,9 @@ use crate::notice::Notice;
 use crate::requests::{self, Outcome};
 use crate::sys;
 
-/// Most clients at a time.
+/// Most clients at a time, and most of those who may only look: they cannot keep root out.
 const CLIENTS: usize = 128;
+const LOOKERS: usize = 64;
 /// Most packets that wait for one client before notifications are lost.
 const WAITING: usize = 1024;
 /// Milliseconds for which a client need not read.
@@ -158,6 +159,10 @@ impl Control {
             }
             let credentials = getsockopt(&fd, sockopt::PeerCredentials);
             let admin = credentials.is_ok_and(|who| who.uid() == 0);
+            let lookers = self.clients.values().filter(|client| !client.admin);
+            if !admin && lookers.count() >= LOOKERS {
+                continue;
+            }
             let token = self.next;
             if epoll
                 .add(&fd, EpollEvent::new(EpollFlags::EPOLLIN, token))

@@ -478,15 +478,22 @@ impl Host {
                 .set_mtu(index, mtu)
                 .map_err(|error| Refusal::new(error, "cannot set the MTU of the device"))?;
         }
+        let mut unlisted = None;
         if let Some(net) = self.net_mut(id) {
+            let listed_now = settings.listed_only() && !net.settings.listed_only();
             net.settings = settings;
             net.mtu = mtu.unwrap_or(net.mtu);
             let vnet = net.vnet.clone();
+            unlisted = listed_now.then(|| vnet.clone());
             // A shorter ageing time holds from now on.
             vnet.age(&self.shared, &settings);
+            vnet.settings_changed(&self.shared, &settings);
         }
         self.dirty = true;
         self.publish();
+        if let Some(vnet) = unlisted {
+            vnet.table.forget_unlisted(self.shared.clock.now());
+        }
         self.tell_net(id, cmd::NET_SET_NTF);
         Ok(())
     }

@@ -6,7 +6,7 @@
 //! entries are changed by command only. Sharded by MAC; a shard's lock is held for one lookup or change. The lock of the
 //! hosts is inside those of the shards.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
@@ -325,6 +325,28 @@ impl Table {
             });
         }
         removed
+    }
+
+    /// Removes what was learned from hosts that are not listed.
+    pub(crate) fn forget_unlisted(&self, now: Instant) {
+        let listed: HashSet<IpAddr> = self
+            .hosts()
+            .into_iter()
+            .filter(|(_, listed, _)| *listed)
+            .map(|(address, ..)| address)
+            .collect();
+        self.retain_not(now, |_, host, is_static, _| {
+            !is_static && host.is_some_and(|host| !listed.contains(&host))
+        });
+    }
+
+    /// The settings were changed: nothing is damped longer than it would be from now on.
+    pub(crate) fn settings_changed(&self, now: Instant, settings: &Settings) {
+        for shard in &self.shards {
+            for entry in Self::write(shard).values_mut() {
+                entry.moves.settings_changed(now, settings);
+            }
+        }
     }
 
     fn show(mac: Mac, entry: &Entry, now: Instant, settings: &Settings) -> Shown {

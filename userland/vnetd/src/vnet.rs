@@ -200,6 +200,19 @@ impl Vnet {
         }
     }
 
+    /// The settings were changed: what waits does not wait longer than it would from now on.
+    pub(crate) fn settings_changed(&self, shared: &Shared, settings: &Settings) {
+        let now = shared.clock.now();
+        if let Some(resolver) = &mut *locked(&self.resolver) {
+            resolver.settings_changed(now, settings);
+        }
+        if let Some(announcer) = &mut *locked(&self.announcer) {
+            announcer.settings_changed(now, settings);
+        }
+        self.table.settings_changed(now, settings);
+        self.schedule(shared, Some(now));
+    }
+
     /// Whether the table is to be swept now; if so, [`Vnet::age`] has it swept again.
     pub(crate) fn begin_sweep(&self, now: Instant) -> bool {
         let due = self.sweep.load(SeqCst);
