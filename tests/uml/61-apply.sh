@@ -94,3 +94,9 @@ refused "no file" 'no.such' -n h1 apply /no.such
 echo | apply h1 - --prune --force >/dev/null
 equal "all gone by force" "$("$VN" -n h1 -j net list)" "[]"
 holds "the guest's interface stays" ip -n h1 link show v-a1
+
+# Who reads what is said may be gone: it is done all the same.
+printf '\n[[net]]\nid = "0099"\n' >/tmp/one.toml
+python3 -c 'import os, subprocess, sys; r, w = os.pipe(); os.close(r); sys.exit(subprocess.call(sys.argv[1:], stdout=w))' \
+	"$VN" -n h3 apply /tmp/one.toml
+equal "applied, though nobody listens" "$("$VN" -n h3 -j net list | jq -r '.[].id')" 0099

@@ -93,16 +93,17 @@ pub(crate) fn apply(context: &mut Context, arguments: &ApplyArgs) -> anyhow::Res
         force: arguments.force,
     };
     let diff = diff(&wanted, &state, permission)?;
+    // Whoever reads what is said may stop reading: it is done all the same.
+    let mut said = Ok(());
     if !context.json() {
-        for line in &diff.lines {
-            context.line(line)?;
-        }
+        said = diff.lines.iter().try_for_each(|line| context.line(line));
     }
     if !context.options.dry_run {
         let done = all_or_nothing(&mut kernel, &diff.acts);
         remarks(&mut kernel.client);
         done?;
     }
+    said?;
     if context.json() {
         let changes = Changes {
             changes: &diff.lines,
