@@ -61,7 +61,8 @@ import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 for n in range(10):
-    s.sendto(b"broadcast %d" % n, ("10.0.0.255", 7777))
+    # Each longer than the one before: none of them can be put together with another.
+    s.sendto(b"broadcast" + bytes(n), ("10.0.0.255", 7777))
 '
 wait_for 10 "a3 hears the broadcasts" test -s "$WORK/heard"
 holds "a ping afterwards: nothing more is under way" on a1 ping -q -c 3 -i 0.2 -W 2 10.0.0.3

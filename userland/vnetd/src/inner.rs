@@ -164,6 +164,14 @@ pub(crate) fn decapsulate_ecn(frame: &[u8], outer: u8) -> Mark {
     }
 }
 
+/// A type of service, with the mark of congestion if the packet around it had that.
+pub(crate) fn congested(tos: u8, around: u8) -> u8 {
+    match around & ECN_MASK {
+        CE => tos | CE,
+        _ => tos,
+    }
+}
+
 /// A number that is the same for all packets of an inner flow.
 pub(crate) fn flow_hash(frame: &[u8]) -> u32 {
     let mut hash = 0x811c_9dc5_u32;
@@ -273,5 +281,7 @@ mod tests {
         assert_eq!(outer_tos(Some(0xba), None), 0xba);
         assert_eq!(outer_tos(Some(0xba), Some(10)), 0x2a);
         assert_eq!(outer_tos(None, Some(10)), 0x28);
+        assert_eq!(congested(0x2a, CE), 0x2b);
+        assert_eq!(congested(0x2a, ECT_1), 0x2a);
     }
 }

@@ -99,7 +99,7 @@ impl Worker {
         }
         // What was forwarded is never forwarded again.
         if forwards && way == Way::Sender {
-            self.pass_on(underlay, origin.source, group, message);
+            self.pass_on(underlay, origin, group, message);
         }
         self.message(turn, message, origin);
     }
@@ -169,11 +169,15 @@ impl Worker {
             Ok(_) => {}
             Err(error) => return Err(error.counter()),
         }
+        // Who wraps does not ask for marks on the way, but one may come all the same.
+        let tos = inner::congested(forwarded.tos, origin.tos);
         if forwarded.ttl > 1 {
-            self.relay(underlay, source, forwarded.ttl - 1, forwarded.payload);
+            let kind = (tos, forwarded.ttl - 1);
+            self.relay(underlay, source, kind, forwarded.payload);
         }
         let inner = Origin {
             source,
+            tos,
             unicast: false,
             ..*origin
         };
@@ -182,7 +186,7 @@ impl Worker {
     }
 
     /// Sends a packet of a peer to the group, on behalf of who sent it first, with the mark of who relays it.
-    fn relay(&mut self, underlay: &Underlay, source: IpAddr, ttl: u8, message: &[u8]) {
+    fn relay(&mut self, underlay: &Underlay, source: IpAddr, (tos, ttl): (u8, u8), message: &[u8]) {
         let Some(group) = underlay
             .group
             .filter(|group| group.is_ipv4() == source.is_ipv4())
@@ -191,7 +195,7 @@ impl Worker {
         };
         let mut envelope = underlay.envelope(group);
         envelope.source = Some(source);
-        envelope.tos = 0;
+        envelope.tos = inner::outer_tos(Some(tos), Some(envelope.tos >> 2));
         envelope.ttl = ttl;
         let ours = underlay.sources.get(&group);
         let relayed = ours.and_then(|ours| Relay::of(*ours).mark(message));

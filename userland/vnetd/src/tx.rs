@@ -18,6 +18,7 @@ use vnet_core::wire::{
 use crate::inner::{self, Carried};
 use crate::offload::{self, VnetHeader};
 use crate::post::{Letter, Tally};
+use crate::rx::Origin;
 use crate::shared::{Event, Net, Underlay, World};
 use crate::table::Heard;
 use crate::udp::{self, Envelope, Family};
@@ -236,11 +237,13 @@ impl Worker {
         for target in everyone.plain {
             self.send_packed(underlay, net, frame, *target, &packed);
         }
-        let route = (unspecified(everyone.group), everyone.group);
+        let nobody = unspecified(everyone.group);
+        let tos = inner::ip(frame).map_or(0, |ip| ip.tos(frame));
+        let wrap = (nobody, everyone.group, tos);
         for at in packed.range.clone().step_by(packed.size.max(1)) {
             let piece = at..packed.range.end.min(at + packed.size);
             let tally = || Tally::Wrapped(Some(net.clone()));
-            self.post_wrapped(underlay, route, &piece, None, tally);
+            self.post_wrapped(underlay, wrap, &piece, None, tally);
         }
     }
 
@@ -339,17 +342,19 @@ impl Worker {
         }
     }
 
-    /// Posts a message that went from a host to a group, wrapped, to each peer but one.
+    /// Posts a message that went from a host to a group, wrapped, to each peer but one. The congestion mark in the type of
+    /// service stands in the wrapping.
     fn post_wrapped(
         &mut self,
         underlay: &Underlay,
-        (source, group): (IpAddr, IpAddr),
+        (source, group, tos): (IpAddr, IpAddr, u8),
         range: &Range<usize>,
         but: Option<IpAddr>,
         tally: impl Fn() -> Tally,
     ) {
-        let ttl = underlay.ttl.unwrap_or(abi::TTL_DEFAULT);
-        let wrap = ForwardHeader::emit(source, group, underlay.port, (0, ttl), range.len());
+        let Envelope { tos: own, ttl, .. } = underlay.envelope(group);
+        let kind = (inner::outer_tos(Some(tos), Some(own >> 2)), ttl);
+        let wrap = ForwardHeader::emit(source, group, underlay.port, kind, range.len());
         let Some(wrap) = wrap else {
             return tally().lost(Errno::EMSGSIZE);
         };
@@ -372,14 +377,15 @@ impl Worker {
     pub(crate) fn pass_on(
         &mut self,
         underlay: &Underlay,
-        source: IpAddr,
+        origin: &Origin,
         group: IpAddr,
         message: &[u8],
     ) {
         let range = self.post_bytes(underlay, &[message]);
         // What cannot be passed on is lost for that peer only; there is no vnet to count it for.
         let tally = || Tally::Wrapped(None);
-        self.post_wrapped(underlay, (source, group), &range, Some(source), tally);
+        let (source, tos) = (origin.source, origin.tos);
+        self.post_wrapped(underlay, (source, group, tos), &range, Some(source), tally);
     }
 
     /// Sends a message that went to the group to a peer.
@@ -391,8 +397,8 @@ impl Worker {
         peer: IpAddr,
         message: &[u8],
     ) -> nix::Result<()> {
-        let ttl = underlay.ttl.unwrap_or(abi::TTL_DEFAULT);
-        let header = ForwardHeader::emit(source, group, underlay.port, (0, ttl), message.len())
+        let Envelope { tos, ttl, .. } = underlay.envelope(group);
+        let header = ForwardHeader::emit(source, group, underlay.port, (tos, ttl), message.len())
             .ok_or(Errno::EMSGSIZE)?;
         let pieces = [header.as_bytes(), message];
         self.send(underlay, &underlay.envelope(peer), false, &pieces)?;
