@@ -89,7 +89,7 @@ mac = "020000000088"
 id = "00" * 14 + "0005"
 s.sendto(bytes.fromhex("00010002" + id + mac + "0a" + "20010db8" + "00" * 11 + "09"), (sys.argv[1], 1798))
 ' "192.0.2.${h#h}"
-	refused_more() { [ "$(via $h -j -s net show 0005 | jq '.stats["rx-varp-refused"]')" -gt "$before" ]; }
+	refused_more() { [ "$(via "$h" -j -s net show 0005 | jq '.stats["rx-varp-refused"]')" -gt "$before" ]; }
 	wait_for 5 "$h refuses an announcement of an IPv6 host" refused_more
 done
 
