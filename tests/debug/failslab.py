@@ -70,6 +70,7 @@ class Faulty(Family):
         self.room = bytearray(1 << 18)
         self.listener = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 16)
         self.listener.bind((0, 0))
+        self.listener.setblocking(False)
         number, self.number = self.number, 0x10
         _, _, replies = self.exchange(struct.pack("=BBH", 3, 1, 0) + attribute(2, b"vnet\0"))
         self.number = number
@@ -82,7 +83,7 @@ class Faulty(Family):
         out = set()
         while True:
             try:
-                data = self.listener.recv(1 << 16, socket.MSG_DONTWAIT)
+                data = self.listener.recv(1 << 16)
             except BlockingIOError:
                 return out
             except OSError as error:
