@@ -290,13 +290,13 @@ impl Table {
         }
     }
 
-    /// A host has said that it does not have an address: removes what was learned of it, if it was behind that host. One
-    /// that is damped stays: its moves would be forgotten with it.
-    pub(crate) fn withdrawn(&self, mac: Mac, host: IpAddr, now: Instant) -> bool {
+    /// A host, or the bridge here (none), does not have an address any more: removes what was learned of it, if it was there.
+    /// One that is damped stays: its moves would be forgotten with it.
+    pub(crate) fn withdrawn(&self, mac: Mac, from: Option<IpAddr>, now: Instant) -> bool {
         let mut shard = Self::write(self.shard(mac));
         match shard.get(&mac) {
             Some(entry)
-                if entry.host == Some(host) && !entry.is_static && entry.moves.damped(now) == 0 =>
+                if entry.host == from && !entry.is_static && entry.moves.damped(now) == 0 =>
             {
                 self.count(entry.host, false, false);
                 shard.remove(&mac);
@@ -503,5 +503,24 @@ mod tests {
         assert_eq!(heard[..5], [Heard::Moved; 5]);
         assert_eq!(heard[5..], [Heard::Damp(Some(A)), Heard::Known]);
         assert_eq!(table.hear(mac(1), None, at(8), &settings), Heard::Damped);
+        assert!(!table.withdrawn(mac(1), Some(A), at(9)));
+    }
+
+    #[test]
+    fn what_is_damped_here_is_not_forgotten_with_the_bridge_port() {
+        let (table, settings) = (Table::new(), Settings::default());
+        assert_eq!(table.hear(mac(1), Some(A), at(0), &settings), Heard::New);
+        for time in 1..=5 {
+            let from = if time % 2 == 0 { Some(A) } else { None };
+            assert_eq!(table.hear(mac(1), from, at(time), &settings), Heard::Moved);
+        }
+        let damp = table.hear(mac(1), Some(A), at(6), &settings);
+        assert_eq!(damp, Heard::Damp(None));
+        assert!(!table.withdrawn(mac(1), None, at(7)));
+        assert!(table.is_here(mac(1)));
+        let later = at(7 + u64::from(settings.get(Setting::Damp)));
+        assert!(!table.withdrawn(mac(1), Some(A), later), "it is not there");
+        assert!(table.withdrawn(mac(1), None, later));
+        assert_eq!(table.counts(), (0, 0));
     }
 }

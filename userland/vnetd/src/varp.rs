@@ -129,8 +129,8 @@ impl Worker {
 
     /// The bridge has forgotten a MAC, or its port is gone.
     pub(crate) fn gone(&mut self, world: &World, net: &Arc<Net>, mac: Mac) {
-        let here = |host: Option<IpAddr>, is_static: bool| host.is_none() && !is_static;
-        if net.vnet.table.remove_if(mac, here) {
+        let now = self.shared.clock.now();
+        if net.vnet.table.withdrawn(mac, None, now) {
             self.withdraw(world, net, mac);
         }
     }
@@ -239,7 +239,7 @@ impl Worker {
             Judged::Present(host) => self.tell_answer(net, NO_MAC, origin.source, host),
             Judged::Withdrawn(mac) => {
                 vnet.table
-                    .withdrawn(mac, origin.source, self.shared.clock.now());
+                    .withdrawn(mac, Some(origin.source), self.shared.clock.now());
             }
             Judged::Refused => vnet.count(NetCounter::RxVarpRefused),
         }
