@@ -10,7 +10,7 @@ use core::net::IpAddr;
 use kernel::prelude::*;
 use kernel::sync::Arc;
 use vnet_core::abi::{self, HostCounter};
-use vnet_core::varp::{Recent, Sighting};
+use vnet_core::varp::{is_of_link, Recent, Sighting};
 use vnet_core::wire::{OVERHEAD_V4, OVERHEAD_V6};
 use vnet_core::VnetId;
 
@@ -646,14 +646,6 @@ impl Namespace {
         if let Some(old) = self.underlay.replace(new) {
             KBox::into_inner(old).dissolve(&self.remotes);
         }
-    }
-}
-
-/// Whether a group means another one on each link (RFC 4291, 2.7).
-fn is_of_link(group: IpAddr) -> bool {
-    match group {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(group) => group.is_multicast() && group.octets()[1] & 0xf <= 2,
     }
 }
 

@@ -19,7 +19,7 @@ mod recent;
 mod resolve;
 
 pub use announce::{Announcer, Appearance};
-pub use judge::{is_host, judge, Judged};
+pub use judge::{is_host, is_of_link, judge, Judged};
 pub use moves::{Move, Moves};
 pub use recent::{digest, Recent, Sighting, Way};
 pub use resolve::{Due, Fate, Held, Pending, PendingState, Resolver, Submitted};

@@ -43,6 +43,18 @@ pub fn is_host(address: IpAddr) -> bool {
     }
 }
 
+/// Whether an address, of a host or a group, is another one on each link: it leads nowhere unless the device is known.
+pub fn is_of_link(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) if address.is_multicast() => {
+            let [_, flags_and_scope, ..] = address.octets();
+            flags_and_scope & 0xf <= 2
+        }
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
 /// Judges a message from a host. `is_ours` says whether an address is one of this host's own.
 pub fn judge(
     message: &VarpMessage,

@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use proptest::prelude::*;
 use vnet_core::settings::{Setting, Settings};
 use vnet_core::varp::{
-    digest, is_host, judge, Announcer, Appearance, Judged, Move, Moves, Recent, Sighting, Way,
+    digest, is_host, is_of_link, judge, Announcer, Appearance, Judged, Move, Moves, Recent,
+    Sighting, Way,
 };
 use vnet_core::wire::{DataHeader, Relay, VarpAddr, VarpMessage, VarpOpcode};
 use vnet_core::{Instant, Mac, VnetId};
@@ -298,6 +299,24 @@ fn what_is_plausible_is_accepted() {
         judged(Withdraw, mac(1), ip(ASKER)),
         Judged::Withdrawn(mac(1))
     );
+}
+
+#[test]
+fn what_is_another_one_on_each_link() {
+    for address in ["fe80::1", "febf::1", "ff01::1", "ff02::1798", "ff12::1"] {
+        assert!(is_of_link(ip(address)), "{address}");
+    }
+    for address in [
+        "fec0::1",
+        "fd00::1",
+        "ff05::1798",
+        "ff0e::1",
+        "ff15::2",
+        "169.254.0.1",
+        "224.0.0.1",
+    ] {
+        assert!(!is_of_link(ip(address)), "{address}");
+    }
 }
 
 #[test]

@@ -305,6 +305,12 @@ impl Host {
         let Some(group) = settings.group else {
             return Ok(None);
         };
+        if settings.device == 0 && vnet_core::varp::is_of_link(group) {
+            return Err(Refusal::new(
+                Errno::EINVAL,
+                "this group is another one on each link; name the underlay device",
+            ));
+        }
         let device = match settings.device {
             0 => {
                 let route = self.rtnl.route_to(group, 0);
