@@ -9,7 +9,7 @@ use core::net::IpAddr;
 
 use kernel::prelude::*;
 use vnet_core::abi::{HostCounter, NetCounter};
-use vnet_core::varp::{digest, is_host, judge, Judged, Way};
+use vnet_core::varp::{digest, is_host, is_of_link, judge, Judged, Way};
 use vnet_core::wire::{
     DataHeader, EthernetHeader, Forwarded, MessageId, VarpMessage, VarpOpcode, DATA_HEADER_LEN,
     ETHERNET_HEADER_LEN, MESSAGE_HEADER_LEN, VARP_LEN,
@@ -449,8 +449,13 @@ fn deliver(
     let note = vnet
         .fdb()
         .note(header.source, header.destination, origin.host);
-    if !note.is_there() {
-        let heard = vnet.fdb().hear(header.source, Some(origin.host), guard);
+    let leads_back = !is_of_link(origin.host) || has_device(vnet, guard);
+    if !leads_back || !note.is_there() {
+        let heard = if leads_back {
+            vnet.fdb().hear(header.source, Some(origin.host), guard)
+        } else {
+            Heard::Known
+        };
         if heard != Heard::Known {
             vnet.heard(header.source, Some(origin.host), heard, guard);
         }
@@ -459,7 +464,7 @@ fn deliver(
         if misled {
             elsewhere(vnet, device, header.destination, origin.host, guard);
         }
-        if heard == Heard::Known && !misled && origin.unicast {
+        if leads_back && heard == Heard::Known && !misled && origin.unicast {
             note.make();
         }
     }
@@ -470,6 +475,13 @@ fn deliver(
         vnet.count(NetCounter::RxBacklog);
         Ok(())
     }
+}
+
+/// Whether the underlay device is set: without it, nothing can be sent to an address that is another one on each link.
+#[cold]
+fn has_device(vnet: &Vnet, guard: &Guard) -> bool {
+    let underlay = vnet.namespace().underlay(guard);
+    underlay.is_some_and(|underlay| underlay.device != 0)
 }
 
 /// A host has sent a frame here for a MAC address that is behind another one: tells it.

@@ -27,6 +27,30 @@ equal "behind an IPv6 address" "$(behind h1 0005 02:00:00:00:00:02)" 2001:db8::2
 holds "a packet of full size" on a1 ping -q -n -c 3 -W 5 -M 'do' -s 1388 10.0.0.2
 never "nothing larger" on a1 ping -q -n -c 1 -W 1 -M 'do' -s 1389 10.0.0.2
 
+# Data from an address of one link teaches nothing unless the device is known: nothing could be sent back.
+link_local() { on h2 ip -j -6 addr show dev eth0 scope link -tentative | jq -er '.[].addr_info[] | select(.local) | .local'; }
+wait_for 10 "h2 has an address of the link" link_local
+from_link() {
+	on h2 python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+s.bind((sys.argv[1], 0, 0, socket.if_nametoindex("eth0")))
+header = bytes.fromhex("000200000040" + "5".zfill(32))
+s.sendto(header + b"\xff" * 6 + bytes.fromhex(sys.argv[2] + "88b5") + bytes(46), ("2001:db8::1", 1798))
+' "$(link_local)" "$1"
+}
+learned() { [ -n "$(behind h1 0005 "$1")" ]; }
+from_link 0200000000c1
+wait_for 5 "learned, with the device set" learned 02:00:00:00:00:c1
+ip -n h1 -6 route add multicast ff05::/16 dev eth0 table local
+"$VN" -n h1 host set --device none
+timeout 20 nsenter --net=/run/netns/h1 tcpdump -Z root -lnnei vnif0005 -c 1 ether src 02:00:00:00:00:c2 >/tmp/heard 2>/tmp/tcpdump &
+wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+from_link 0200000000c2
+wait_for 5 "without it, it is delivered" grep -q 02:00:00:00:00:c2 /tmp/heard
+never "and not learned" learned 02:00:00:00:00:c2
+"$VN" -n h1 host set --device eth0
+
 # VARP of family 10.
 ip -n a1 neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
 ip -n a2 neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use nix::errno::Errno;
 use vnet_core::Setting;
 use vnet_core::abi::{HostCounter, NetCounter};
-use vnet_core::varp::{Way, digest, is_host};
+use vnet_core::varp::{Way, digest, is_host, is_of_link};
 use vnet_core::wire::{EthernetHeader, Forwarded, Message, MessageId, Relay};
 
 use crate::inner::{self, Carried, Mark};
@@ -250,7 +250,10 @@ impl Worker {
         if mark == Mark::Drop {
             return Err(NetCounter::RxEcn);
         }
-        self.learn(world, net, header.source, origin.source);
+        // Without the device, nothing could be sent to such an address.
+        if underlay.device != 0 || !is_of_link(origin.source) {
+            self.learn(world, net, header.source, origin.source);
+        }
         let misled = origin.unicast
             && !header.destination.is_group()
             && vnet.table.find(header.destination).is_some();
