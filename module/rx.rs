@@ -221,7 +221,11 @@ impl Namespace {
             VarpOpcode::Request => NetCounter::RxRequest,
             VarpOpcode::Announce => NetCounter::RxAnnounce,
             VarpOpcode::Withdraw => NetCounter::RxWithdraw,
-            VarpOpcode::Unknown(_) => NetCounter::RxVarpRefused,
+            VarpOpcode::Unknown(_) => {
+                // Refused, whoever sent it: counted once.
+                vnet.count(NetCounter::RxVarpRefused);
+                return Ok(());
+            }
         });
         if !vnet.accepts(origin.host, guard) {
             vnet.count(NetCounter::RxVarpRefused);
@@ -263,11 +267,7 @@ impl Namespace {
             Judged::Withdrawn(mac) => {
                 vnet.fdb().withdrawn(mac, origin.host);
             }
-            Judged::Refused => {
-                if !matches!(message.opcode, VarpOpcode::Unknown(_)) {
-                    vnet.count(NetCounter::RxVarpRefused);
-                }
-            }
+            Judged::Refused => vnet.count(NetCounter::RxVarpRefused),
         }
         Ok(())
     }

@@ -29,6 +29,15 @@ dropped "unknown message" rx-bad-message "00090000""0040$id$frame"
 dropped "version 3" rx-bad-version "${head}30$id$frame"
 dropped "a vnet that is not here" rx-unknown-net "${head}4000000000000000000000000000000077$frame"
 dropped "VARP" rx-varp "00010001$id""020000000077""02c0000202000000000000000000000000"
+
+# Refused for two reasons, counted for one. What comes behind it shows that it was dealt with.
+"$VN" -n h1 net set 0005 --remotes listed
+before=$(counter h1 0005 rx-varp-refused)
+on lan ./frames.py udp h1 192.0.2.2 192.0.2.1 "00010009$id""020000000077""02c0000202000000000000000000000000"
+dropped "what comes behind it" rx-short 000200
+equal "an unknown opcode of a host that is not listed" "$(counter h1 0005 rx-varp-refused)" $((before + 1))
+"$VN" -n h1 net set 0005 --remotes any
+reaches a1 10.0.0.2
 for all in 192.0.2.255 255.255.255.255; do
 	before=$(host_counter h1 rx-other-group)
 	on lan ./frames.py udp h1 192.0.2.2 $all "${head}40$id$frame"

@@ -112,6 +112,12 @@ net_drops "an announcement for our own address" rx-varp-refused 192.0.2.9 "00010
 net_drops "a withdrawal of somebody else's" rx-varp-refused 192.0.2.9 "00010003${id}020000050002$coa"
 equal "nothing was learned from it" "$(ctl h1 net-get '{"id": "0005"}' | jq .macs)" "$macs"
 equal "nothing was forwarded twice" "$(host_counter h1 rx-duplicate)" "$seen"
+ctl h1 net-set '{"id": "0005", "remotes": "listed"}'
+refused=$(counter h1 0005 rx-varp-refused)
+vfwd 192.0.2.9 "00010009${id}020000050002$coa"
+drops "what comes behind it" rx-short 192.0.2.9 000200
+equal "an unknown opcode of a host that is not listed is counted once" "$(counter h1 0005 rx-varp-refused)" $((refused + 1))
+ctl h1 net-set '{"id": "0005", "remotes": "any"}'
 # What is true is believed.
 vfwd 192.0.2.9 "00010002${id}020000050077$coa"
 wait_for 5 "an announcement is" is_behind h1 0005 02:00:00:05:00:77 192.0.2.2
