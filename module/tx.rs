@@ -167,6 +167,9 @@ impl<'a> Sender<'a> {
         if submitted.evicted.is_some() {
             drop_frame(vnet, device, NetCounter::HoldDropped);
         }
+        if submitted.limited {
+            vnet.count(NetCounter::VarpLimited);
+        }
         if submitted.ask {
             self.tell_all(VarpOpcode::Request, mac);
         }

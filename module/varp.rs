@@ -212,6 +212,7 @@ impl Varp {
             // Without memory, or of a vnet that is being removed. Nothing limits what would be flooded now.
             return Unknown::Submitted(Submitted {
                 ask: false,
+                limited: false,
                 fate: Fate::Drop(frame),
                 evicted: None,
             });
@@ -220,6 +221,7 @@ impl Varp {
             // Whatever the answer is, it cannot be remembered.
             return Unknown::Submitted(Submitted {
                 ask: false,
+                limited: false,
                 fate: resolver.flood(frame, now, &settings),
                 evicted: None,
             });

@@ -16,9 +16,10 @@ ip -n a1 neigh replace 10.0.0.99 lladdr $NOBODY dev eth0 nud permanent
 wait_for 10 "all announcements are out" counts h2 0005 tx-announce 3
 "$VN" -n h1 varp flush 0005
 unknown h1 0005 $M
-flooded=$(counter h1 0005 flooded) requests=$(counter h1 0005 tx-request)
+flooded=$(counter h1 0005 flooded) requests=$(counter h1 0005 tx-request) addressed=$(counter h1 0005 unknown)
 holds "the first packet to an unknown address is answered" pings a1 10.0.0.2 5
 equal "it was held" "$(counter h1 0005 held)" 1
+equal "and its address was unknown" "$(counter h1 0005 unknown)" $((addressed + 1))
 equal "asked for once" "$(counter h1 0005 tx-request)" $((requests + 1))
 equal "and found" "$(counter h1 0005 resolved)" 1
 equal "without a flood" "$(counter h1 0005 flooded)" "$flooded"
@@ -41,6 +42,15 @@ equal "nor asked for" "$(counter h1 0005 tx-request)" "$requests"
 vm a9 h2 0005 10.0.0.99 $NOBODY
 ip -n a9 neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
 reaches a1 10.0.0.99
+
+# A first request that is held back is counted.
+"$VN" -n h1 net set 0005 --probe-interval 10000 --varp-rate 1
+for n in 81 82 83; do ip -n a1 neigh replace 10.0.0.$n lladdr 02:00:00:00:01:$n dev eth0 nud permanent; done
+limited=$(counter h1 0005 varp-limited)
+never "three addresses that nobody has, within a second" on a1 sh -c 'for n in 81 82 83; do ping -q -n -c 1 -W 0.1 10.0.0.$n; done'
+holds "requests beyond varp-rate are counted" counts h1 0005 varp-limited $((limited + 1))
+"$VN" -n h1 net set 0005 --varp-rate 200 --hold-net 255
+"$VN" -n h1 net set 0005 --hold-net 256
 
 # Limits: what is held for one address, and in all.
 ip -n a1 neigh replace 10.0.0.98 lladdr 02:00:00:00:00:ef dev eth0 nud permanent

@@ -17,10 +17,11 @@ watch h1
 # a1 knows a2's MAC, h1 does not: the first frame is held and arrives.
 wait_for 5 "h2 has announced it for the last time" counts h1 0005 rx-announce 3
 ctl h1 varp-flush '{"net": "0005"}' >/dev/null
-resolved=$(counter h1 0005 resolved) flooded=$(counter h1 0005 unknown)
+resolved=$(counter h1 0005 resolved) flooded=$(counter h1 0005 flooded) unknown=$(counter h1 0005 unknown)
 holds "the first frame to an unknown MAC arrives" on a1 ping -q -n -c 1 -W 3 10.0.0.2
 [ "$(counter h1 0005 resolved)" -gt "$resolved" ] || fail "h2 was asked for"
-equal "and was not flooded" "$(counter h1 0005 unknown)" "$flooded"
+equal "and was not flooded" "$(counter h1 0005 flooded)" "$flooded"
+equal "but its address was unknown" "$(counter h1 0005 unknown)" $((unknown + 1))
 # A MAC that nobody has.
 on a1 ip neigh replace 10.0.0.99 lladdr 02:00:00:00:00:99 dev eth0 nud permanent
 probing() { ctl h1 varp-get '{"net": "0005", "mac": "02:00:00:00:00:99"}' | jq -e --arg state "$1" 'select(.state == $state)'; }

@@ -107,6 +107,8 @@ pub enum Fate<F> {
 pub struct Submitted<F> {
     /// Whether a request for the address is to be sent now.
     pub ask: bool,
+    /// Whether one would be due, but too many were sent: to be counted.
+    pub limited: bool,
     /// What becomes of the frame.
     pub fate: Fate<F>,
     /// An older frame that had to make room, to be dropped.
@@ -186,13 +188,14 @@ where
         now: Instant,
         settings: &Settings,
     ) -> Submitted<F> {
-        let mut ask = false;
+        let (mut ask, mut limited) = (false, false);
         let at = match self.position(mac) {
             Some(at) => Some(at),
             None => {
                 let at = self.insert(mac, now, settings);
                 if at.is_some() {
                     ask = self.requests.allow(now, settings.get(Setting::VarpRate));
+                    limited = !ask;
                 }
                 at
             }
@@ -206,6 +209,7 @@ where
         let Some(at) = at.filter(|_| holds) else {
             return Submitted {
                 ask,
+                limited,
                 fate: self.flood(frame, now, settings),
                 evicted: None,
             };
@@ -220,7 +224,12 @@ where
             Ok(()) => Fate::Held,
             Err(frame) => self.flood(frame, now, settings),
         };
-        Submitted { ask, fate, evicted }
+        Submitted {
+            ask,
+            limited,
+            fate,
+            evicted,
+        }
     }
 
     /// A frame to an unknown address that is not worth asking for: flooded at the limited rate, or dropped.

@@ -39,6 +39,7 @@ fn with(values: &[(Setting, u32)]) -> Settings {
 fn held(ask: bool, evicted: Option<u32>) -> Submitted<u32> {
     Submitted {
         ask,
+        limited: false,
         fate: Fate::Held,
         evicted,
     }
@@ -89,6 +90,7 @@ fn asked_at_doubled_intervals_then_flooded_then_remembered_then_asked_again() {
     assert_eq!(resolver.pending()[0].state(), PendingState::Absent);
     let flooded = Submitted {
         ask: false,
+        limited: false,
         fate: Fate::Flood(12),
         evicted: None,
     };
@@ -173,6 +175,7 @@ fn nothing_is_held_where_nothing_may_be() {
         let mut resolver = resolver();
         let flooded = Submitted {
             ask: true,
+            limited: false,
             fate: Fate::Flood(1),
             evicted: None,
         };
@@ -192,6 +195,7 @@ fn nothing_is_held_where_nothing_may_be() {
         submitted,
         Submitted {
             ask: false,
+            limited: false,
             fate: Fate::Flood(1),
             evicted: None
         }
@@ -236,6 +240,7 @@ fn absent_addresses_make_room_and_those_asked_for_do_not() {
     }
     let refused = Submitted {
         ask: false,
+        limited: false,
         fate: Fate::Flood(4),
         evicted: None,
     };
@@ -268,6 +273,7 @@ fn lowered_limits_let_what_is_there_go_and_nothing_in() {
         submitted,
         Submitted {
             ask: false,
+            limited: false,
             fate: Fate::Flood(10),
             evicted: Some(0)
         }
@@ -292,15 +298,27 @@ fn lowered_limits_let_what_is_there_go_and_nothing_in() {
 fn requests_are_limited_and_those_left_out_are_told() {
     let settings = with(&[(Setting::VarpRate, 1), (Setting::Probes, 2)]);
     let mut resolver = resolver();
-    assert!(resolver.submit(mac(1), 1, at(0), &settings).ask);
-    assert!(!resolver.submit(mac(2), 2, at(0), &settings).ask);
+    assert_eq!(
+        resolver.submit(mac(1), 1, at(0), &settings),
+        held(true, None)
+    );
+    let late = Submitted {
+        limited: true,
+        ..held(false, None)
+    };
+    assert_eq!(resolver.submit(mac(2), 2, at(0), &settings), late);
+    assert_eq!(
+        resolver.submit(mac(2), 3, at(0), &settings),
+        held(false, None),
+        "only the first of an address would be asked for"
+    );
     assert_eq!(
         due(&mut resolver, &settings, 299),
         [(100, Due::Limited), (100, Due::Limited)]
     );
     assert_eq!(
         due(&mut resolver, &settings, 300).len(),
-        4,
+        5,
         "the times stay as they are"
     );
 }

@@ -182,39 +182,37 @@ impl Worker {
                 let fate = resolver.flood(held, now, &net.settings);
                 let submitted = Submitted {
                     ask: false,
+                    limited: false,
                     fate,
                     evicted: None,
                 };
-                return Ok((submitted, false));
+                return Ok(submitted);
             }
-            let is_new = !resolver.knows(mac);
-            let submitted = resolver.submit(mac, held, now, &net.settings);
-            let limited = is_new && !submitted.ask && resolver.knows(mac);
-            Ok((submitted, limited))
+            Ok(resolver.submit(mac, held, now, &net.settings))
         });
-        let (Submitted { ask, fate, evicted }, limited) = match submitted {
+        let submitted = match submitted {
             Ok(submitted) => submitted,
             Err(host) => return self.send_frame(underlay, net, header, frame, host),
         };
-        if limited {
+        vnet.count(NetCounter::Unknown);
+        if submitted.limited {
             vnet.count(NetCounter::VarpLimited);
         }
-        if evicted.is_some() {
+        if submitted.evicted.is_some() {
             vnet.count(NetCounter::HoldDropped);
         }
-        if ask {
+        if submitted.ask {
             self.ask(underlay, net, mac);
         }
-        match fate {
+        match submitted.fate {
             Fate::Held => vnet.count(NetCounter::Held),
-            Fate::Flood(mut held) => self.flood_unknown(underlay, net, &mut held),
+            Fate::Flood(mut held) => self.flood_held(underlay, net, &mut held),
             Fate::Drop(_) => vnet.count(NetCounter::UnknownDropped),
         }
     }
 
     /// Sends a frame to an unknown address to everyone.
-    pub(crate) fn flood_unknown(&mut self, underlay: &Underlay, net: &Arc<Net>, held: &mut Frame) {
-        net.vnet.count(NetCounter::Unknown);
+    pub(crate) fn flood_held(&mut self, underlay: &Underlay, net: &Arc<Net>, held: &mut Frame) {
         self.flood(underlay, net, &held.header, &mut held.bytes);
     }
 

@@ -160,7 +160,7 @@ impl Worker {
                 // It has appeared here, where the bridge has reached it.
                 None if net.vnet.table.is_here(mac) => net.vnet.count(NetCounter::HoldDropped),
                 // The table has no room for it.
-                None => self.flood_unknown(underlay, net, &mut frame),
+                None => self.flood_held(underlay, net, &mut frame),
             }
         }
     }
@@ -347,7 +347,7 @@ impl Worker {
             match due {
                 None => break,
                 Some(Due::Ask(mac)) => self.ask(underlay, net, mac),
-                Some(Due::Flood(mut frame)) => self.flood_unknown(underlay, net, &mut frame),
+                Some(Due::Flood(mut frame)) => self.flood_held(underlay, net, &mut frame),
                 Some(Due::Drop(_)) => net.vnet.count(NetCounter::UnknownDropped),
                 Some(Due::Unresolved(_)) => net.vnet.count(NetCounter::Unresolved),
                 Some(Due::Limited) => net.vnet.count(NetCounter::VarpLimited),
