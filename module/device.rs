@@ -261,7 +261,7 @@ impl Vnet {
         if changed(Setting::HoldNet) || changed(Setting::MaxUnresolved) {
             self.varp.resize(self);
         }
-        self.varp.settings_changed(new);
+        self.varp.settings_changed(self, new);
         if let Some(walk) = unlisted {
             self.forget_unlisted(walk);
         }

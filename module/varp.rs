@@ -420,9 +420,17 @@ impl Varp {
         Ok(list)
     }
 
-    /// The settings were changed: what waits does not wait longer than it would from now on.
-    pub(crate) fn settings_changed(&self, settings: &Settings) {
+    /// The settings were changed: what waits does not wait longer than it would from now on, and no more frames wait than may.
+    pub(crate) fn settings_changed(&self, vnet: &Vnet, settings: &Settings) {
         let now = sys::now();
+        let excess = || {
+            let mut state = self.inner().state.lock();
+            state.resolver.as_mut()?.excess(settings)
+        };
+        while let Some(frame) = excess() {
+            drop(frame);
+            self.count_dropped(vnet);
+        }
         let mut state = self.inner().state.lock();
         if let Some(resolver) = state.resolver.as_mut() {
             resolver.settings_changed(now, settings);
@@ -456,11 +464,16 @@ impl Varp {
         let Some(mut resolver) = resolver else { return };
         while let Some(frame) = resolver.clear() {
             drop(frame);
-            // Counters are of the CPU.
-            let _softirqs = SoftirqsOff::new();
-            vnet.count(NetCounter::HoldDropped);
-            inner.device.count_tx_dropped();
+            self.count_dropped(vnet);
         }
+    }
+
+    /// Counts a held frame that was dropped. In process context.
+    fn count_dropped(&self, vnet: &Vnet) {
+        // Counters are of the CPU.
+        let _softirqs = SoftirqsOff::new();
+        vnet.count(NetCounter::HoldDropped);
+        self.inner().device.count_tx_dropped();
     }
 }
 

@@ -60,6 +60,14 @@ never "twenty packets" on a1 ping -q -n -c 20 -i 0.002 -W 1 10.0.0.98
 equal "sixteen are held" "$(net_field h1 0005 held)" 16
 equal "the oldest are dropped" "$(counter h1 0005 hold-dropped)" $((dropped + 4))
 equal "one address is unknown" "$(net_field h1 0005 unresolved)" 1
+dropped=$(counter h1 0005 hold-dropped) flooded=$(counter h1 0005 flooded)
+"$VN" -n h1 net set 0005 --hold-mac 10
+equal "with a lower limit of one address, ten are" "$(net_field h1 0005 held)" 10
+equal "the others are dropped" "$(counter h1 0005 hold-dropped)" $((dropped + 6))
+never "one more" on a1 ping -q -n -c 1 -W 0.1 10.0.0.98
+equal "is held" "$(net_field h1 0005 held)" 10
+equal "nothing is flooded" "$(counter h1 0005 flooded)" "$flooded"
+"$VN" -n h1 net set 0005 --hold-mac 16
 "$VN" -n h1 net set 0005 --hold-net 4
 equal "a smaller limit drops what is held" "$(net_field h1 0005 held)" 0
 never "again" on a1 ping -q -n -c 20 -i 0.002 -W 1 10.0.0.98

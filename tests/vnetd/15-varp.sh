@@ -33,6 +33,19 @@ wait_for 10 "then it is taken to be nowhere" probing absent
 [ "$(counter h1 0005 unresolved)" -ge 1 ] || fail "that is counted"
 equal "asked for five times" "$(counter h1 0005 tx-request | awk '{ print ($1 >= 5 && $1 <= 12) }')" 1
 
+# Lower limits hold for what is held already.
+ctl h1 net-set '{"id": "0005", "probe-interval": 10000}'
+on a1 ip neigh replace 10.0.0.97 lladdr 02:00:00:00:00:97 dev eth0 nud permanent
+never "twenty packets to nobody" on a1 ping -q -n -c 20 -i 0.002 -W 1 10.0.0.97
+is_held() { [ "$(ctl h1 net-get '{"id": "0005"}' | jq .held)" = "$1" ]; }
+wait_for 5 "sixteen are held" is_held 16
+dropped=$(counter h1 0005 hold-dropped)
+ctl h1 net-set '{"id": "0005", "hold-mac": 4}'
+wait_for 5 "with a lower limit, four" is_held 4
+wait_for 5 "the others are dropped" counts h1 0005 hold-dropped $((dropped + 12))
+equal "and no more" "$(counter h1 0005 hold-dropped)" $((dropped + 12))
+ctl h1 net-set '{"id": "0005", "hold-mac": 16, "probe-interval": 100}'
+
 # Probes.
 ctl h1 probe "{\"net\": \"0005\", \"mac\": \"$MAC2\"}"
 told() { grep '^{' "$WORK/events" | jq -ec "select(.event == \"$1\")"; }

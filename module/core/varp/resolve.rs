@@ -8,7 +8,8 @@
 //! an announcement or from data, where the address is.
 //!
 //! Storage is the driver's: so many addresses, so many frames. Neither it nor the limits that are set are ever exceeded. When a limit
-//! is lowered, nothing is added above it until what is there has gone.
+//! is lowered, the driver takes out the frames beyond it with [`Resolver::excess`]; nothing is added above it until what is there
+//! has gone.
 
 use core::ops::DerefMut;
 
@@ -277,20 +278,42 @@ where
         }
     }
 
-    /// Makes room for a frame for an address: its own oldest goes, or the oldest of the address that has most.
+    /// Makes room for a frame for an address: its own oldest goes, or the oldest of the address that has most. None goes in
+    /// vain, where limits were lowered so far that one would not be enough.
     fn make_room(&mut self, at: usize, settings: &Settings) -> Option<F> {
-        if self.has_room(at, settings) {
+        let own = self.pending.get(at)?.frames;
+        let in_vain = u32::from(own) > settings.get(Setting::HoldMac) || self.is_over(settings);
+        if in_vain || self.has_room(at, settings) {
             return None;
         }
-        if self.pending.get(at)?.frames > 0 {
+        if own > 0 {
             return self.pop(at);
         }
-        let (greediest, _) = self
-            .pending()
-            .iter()
-            .enumerate()
-            .max_by_key(|(_, entry)| entry.frames)?;
+        let (greediest, _) = self.greediest()?;
         self.pop(greediest)
+    }
+
+    /// The address that has most frames, and how many.
+    fn greediest(&self) -> Option<(usize, u16)> {
+        let frames = self.pending().iter().map(|entry| entry.frames);
+        frames.enumerate().max_by_key(|(_, frames)| *frames)
+    }
+
+    /// Whether more frames are held than may be in all.
+    fn is_over(&self, settings: &Settings) -> bool {
+        self.held() > settings.get(Setting::HoldNet) as usize
+    }
+
+    /// Takes a frame that is beyond a limit that was lowered, to be dropped: the oldest of the address that has most. To be called
+    /// until there is none, when settings have changed.
+    pub fn excess(&mut self, settings: &Settings) -> Option<F> {
+        let (at, frames) = self.greediest()?;
+        let beyond = u32::from(frames) > settings.get(Setting::HoldMac) || self.is_over(settings);
+        if beyond {
+            self.pop(at)
+        } else {
+            None
+        }
     }
 
     /// Whether one more frame may be held for an address.

@@ -91,8 +91,13 @@ impl Model {
             0x90 => self.clear(),
             byte @ 0x91..0xb0 => {
                 let (setting, values) = CHANGES[usize::from(byte) % CHANGES.len()];
-                let value = values[usize::from(bytes.take() & 3)];
+                let choice = bytes.take();
+                let value = values[usize::from(choice & 3)];
                 assert!(self.settings.set(setting, value));
+                // Drivers may be late to do so.
+                if choice & 4 == 0 {
+                    self.drop_excess();
+                }
             }
             // To the next thing that is to be done, or a little or much further.
             byte @ 0xb0..0xe0 => {
@@ -165,7 +170,10 @@ impl Model {
             .is_some_and(|entry| matches!(entry.state, PendingState::Probing(_)));
         let holds =
             probing && self.settings.unknown() != Unknown::Flood && self.get(Setting::HoldMac) > 0;
-        if holds && !self.has_room(mac) {
+        let within = !holds
+            || self.entries[&mac].frames.len() <= self.get(Setting::HoldMac)
+                && self.held() <= self.get(Setting::HoldNet);
+        if holds && within && !self.has_room(mac) {
             self.evict(mac, submitted.evicted);
         } else {
             assert_eq!(submitted.evicted, None);
@@ -234,6 +242,19 @@ impl Model {
             .map(|(_, entry)| entry)
             .expect("the oldest of the right address");
         entry.frames.pop_front();
+    }
+
+    fn drop_excess(&mut self) {
+        loop {
+            let most = self.entries.values().map(|entry| entry.frames.len()).max();
+            let most = most.unwrap_or(0);
+            let beyond =
+                most > self.get(Setting::HoldMac) || self.held() > self.get(Setting::HoldNet);
+            let excess = self.tested.excess(&self.settings);
+            assert_eq!(excess.is_some(), beyond);
+            let Some(frame) = excess else { break };
+            self.pop(frame, |entry| entry.frames.len() == most);
+        }
     }
 
     /// All frames in their order, and then the address is forgotten; or only one.

@@ -261,7 +261,7 @@ fn absent_addresses_make_room_and_those_asked_for_do_not() {
 }
 
 #[test]
-fn lowered_limits_let_what_is_there_go_and_nothing_in() {
+fn lowered_limits_drop_what_is_beyond_once_and_let_nothing_in() {
     let mut settings = Settings::default();
     let mut resolver = resolver();
     for frame in 0..10 {
@@ -275,11 +275,12 @@ fn lowered_limits_let_what_is_there_go_and_nothing_in() {
             ask: false,
             limited: false,
             fate: Fate::Flood(10),
-            evicted: Some(0)
-        }
+            evicted: None
+        },
+        "dropping one would not make room"
     );
-    resolver.submit(mac(1), 11, at(1), &settings);
-    assert_eq!(resolver.held(), 8);
+    let excess: Vec<_> = std::iter::from_fn(|| resolver.excess(&settings)).collect();
+    assert_eq!((excess, resolver.held()), (vec![5, 0], 8));
     assert_eq!(
         resolver.submit(mac(1), 12, at(1), &settings),
         held(false, Some(6))
@@ -292,6 +293,26 @@ fn lowered_limits_let_what_is_there_go_and_nothing_in() {
     );
     assert_eq!(taken(&mut resolver, 1), [7, 8, 9, 12]);
     assert!(resolver.submit(mac(2), 15, at(1), &settings).ask);
+}
+
+#[test]
+fn a_lowered_limit_of_one_address_is_for_each() {
+    let mut settings = Settings::default();
+    let mut resolver = resolver();
+    for frame in 0..10 {
+        resolver.submit(mac(frame as u16 % 2), frame, at(0), &settings);
+    }
+    assert_eq!(resolver.excess(&settings), None);
+    assert!(settings.set(Setting::HoldMac, 3));
+    while resolver.excess(&settings).is_some() {}
+    assert_eq!(
+        resolver.submit(mac(0), 10, at(1), &settings),
+        held(false, Some(4))
+    );
+    assert_eq!(taken(&mut resolver, 0), [6, 8, 10]);
+    assert!(settings.set(Setting::HoldMac, 0));
+    while resolver.excess(&settings).is_some() {}
+    assert_eq!((resolver.held(), resolver.pending().len()), (0, 1));
 }
 
 #[test]

@@ -339,6 +339,16 @@ impl Worker {
     }
 
     fn poll_resolver(&mut self, underlay: &Underlay, net: &Arc<Net>) {
+        // Here, where the settings are those that frames are submitted with from now on.
+        while net.vnet.is_asking() {
+            let excess = net
+                .vnet
+                .with_resolver(&self.shared, |resolver| resolver.excess(&net.settings));
+            match excess {
+                Some(_) => net.vnet.count(NetCounter::HoldDropped),
+                None => break,
+            }
+        }
         while net.vnet.is_asking() {
             let now = self.shared.clock.now();
             let due = net

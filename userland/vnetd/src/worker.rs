@@ -122,6 +122,8 @@ impl Worker {
         let _ = inbox.wake().read();
         *world = shared.world();
         while let Some(job) = Inbox::take(inbox) {
+            // It may be about what was published after the last one.
+            *world = shared.world();
             let find = |id: &VnetId| world.nets.get(id).cloned();
             match job {
                 Job::Poll(id) => {
