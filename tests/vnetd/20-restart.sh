@@ -44,6 +44,29 @@ daemon h1
 holds "all is as it was" same
 reaches a1 10.0.0.2
 
+# A change that is acknowledged in the same turn in which the daemon is told to end.
+holds "a change and the end at once" python3 - "$HERE" "$WORK/h1/control" "${PIDS[h1]}" <<-'END'
+	import os, signal, struct, sys, time
+	sys.path.insert(0, sys.argv[1])
+	import client
+	daemon, pid = client.Client(sys.argv[2]), int(sys.argv[3])
+	op = daemon.operations["host-set"]
+	os.kill(pid, signal.SIGSTOP)
+	while open(f"/proc/{pid}/stat").read().rsplit(") ")[1][0] != "T":
+	    time.sleep(0.01)
+	daemon.send(daemon.family, client.REQUEST | client.ACK, struct.pack("=BBH", op["value"], 1, 0) + daemon.encode(op, {"ttl": 77}))
+	os.kill(pid, signal.SIGTERM)
+	os.kill(pid, signal.SIGCONT)
+	daemon.answer()
+END
+rc=0
+wait "${PIDS[h1]}" || rc=$?
+equal "it ends well" "$rc" 0
+daemon h1
+equal "the change is there" "$(ctl h1 host-get | jq .ttl)" 77
+ctl h1 host-set '{"ttl": 9}'
+holds "all is as it was" same
+
 # Two at a time, a taken port, a damaged state.
 rc=0
 on h1 "$VNETD" --socket "$WORK/h1/control" --state "$WORK/x" 2>"$WORK/said" || rc=$?

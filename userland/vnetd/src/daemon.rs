@@ -257,6 +257,14 @@ impl Daemon<'_> {
         }
     }
 
+    /// Before the end: what the kernel has told, and what was acknowledged, is kept whatever was to be done next.
+    fn settle_last(&mut self) {
+        let changes = self.watcher.changes();
+        self.host.changed(changes);
+        self.host.dirty = true;
+        self.settle();
+    }
+
     /// Has workers do what is due. When something is due next.
     fn timers(&mut self) -> Option<vnet_core::Instant> {
         let now = self.shared.clock.now();
@@ -283,12 +291,16 @@ impl Daemon<'_> {
             let count = match self.epoll.wait(&mut events, timeout) {
                 Ok(count) => count,
                 Err(Errno::EINTR) => 0,
-                Err(error) => return Err(error).context("cannot wait for events"),
+                Err(error) => {
+                    self.settle_last();
+                    return Err(error).context("cannot wait for events");
+                }
             };
             for event in events.get(..count).unwrap_or_default() {
                 match event.data() {
                     SIGNALS => {
                         if matches!(self.signals.read_signal(), Ok(Some(_))) {
+                            self.settle_last();
                             return Ok(());
                         }
                     }
