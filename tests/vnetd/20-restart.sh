@@ -71,7 +71,7 @@ holds "all is as it was" same
 rc=0
 on h1 "$VNETD" --socket "$WORK/h1/control" --state "$WORK/x" 2>"$WORK/said" || rc=$?
 equal "a second daemon is refused" "$rc" 1
-grep -q 'another vnetd answers' "$WORK/said" || fail "it says why: $(cat "$WORK/said")"
+grep -q 'another vnetd has' "$WORK/said" || fail "it says why: $(cat "$WORK/said")"
 rc=0
 on h1 "$VNETD" --socket "$WORK/h1/other" --state "$WORK/x" 2>"$WORK/said" || rc=$?
 equal "a taken port is refused" "$rc" 1

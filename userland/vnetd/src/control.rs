@@ -6,11 +6,14 @@
 //! one caused has been read by it, notifications wait in a queue of limited length, and who does not read is cut off.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use nix::libc;
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt,
@@ -62,6 +65,8 @@ enum Fate {
 pub(crate) struct Control {
     listener: OwnedFd,
     path: PathBuf,
+    /// Held as long as the socket is ours.
+    lock: Flock<File>,
     clients: HashMap<u64, Client>,
     next: u64,
 }
@@ -77,6 +82,83 @@ fn is_alive(address: &UnixAddr) -> nix::Result<bool> {
     Ok(connect(fd.as_raw_fd(), address).is_ok())
 }
 
+/// The file that is locked by the daemon whose socket has this path.
+fn lock_path(socket: &Path) -> PathBuf {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}
+
+/// Takes the lock of a socket's path: of two daemons that start at the same time, one goes on.
+fn take_lock(socket: &Path) -> anyhow::Result<Flock<File>> {
+    use anyhow::{Context, bail};
+    let path = lock_path(socket);
+    loop {
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&path)
+            .with_context(|| format!("cannot open {}", path.display()))?;
+        let lock = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => lock,
+            Err((_, Errno::EINTR)) => continue,
+            Err((_, Errno::EWOULDBLOCK)) => bail!(
+                "another vnetd has {}; stop it, or name another with --socket",
+                socket.display()
+            ),
+            Err((_, error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        };
+        let ours = lock
+            .metadata()
+            .with_context(|| format!("cannot look at {}", path.display()))?;
+        let there = std::fs::symlink_metadata(&path);
+        // Who had it may have removed it between our two steps.
+        if there.is_ok_and(|there| (there.dev(), there.ino()) == (ours.dev(), ours.ino())) {
+            return Ok(lock);
+        }
+    }
+}
+
+/// Makes the socket. Its lock is ours.
+fn listen_at(path: &Path) -> anyhow::Result<OwnedFd> {
+    use anyhow::{Context, bail};
+    let address = UnixAddr::new(path)
+        .with_context(|| format!("{} is too long for a socket", path.display()))?;
+    if let Ok(found) = std::fs::symlink_metadata(path) {
+        if !found.file_type().is_socket() {
+            bail!(
+                "{} is there and no socket; remove it, or name another with --socket",
+                path.display()
+            );
+        }
+        if is_alive(&address)? {
+            bail!(
+                "another vnetd answers at {}; stop it, or name another with --socket",
+                path.display()
+            );
+        }
+        std::fs::remove_file(path)
+            .with_context(|| format!("cannot remove what a vnetd has left: {}", path.display()))?;
+    }
+    let listener = socket(
+        AddressFamily::Unix,
+        SockType::SeqPacket,
+        SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
+        None,
+    )?;
+    bind(listener.as_raw_fd(), &address)
+        .with_context(|| format!("cannot make the socket {}", path.display()))?;
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o666))
+        .with_context(|| format!("cannot set the mode of {}", path.display()))?;
+    listen(&listener, Backlog::new(64)?)?;
+    Ok(listener)
+}
+
 impl Control {
     /// Makes the socket; one that a daemon left behind is replaced.
     ///
@@ -84,7 +166,7 @@ impl Control {
     ///
     /// Text that says why.
     pub(crate) fn open(path: &Path) -> anyhow::Result<Self> {
-        use anyhow::{Context, bail};
+        use anyhow::Context;
         if let Some(directory) = path
             .parent()
             .filter(|parent| !parent.as_os_str().is_empty())
@@ -96,39 +178,18 @@ impl Control {
                     .with_context(|| format!("cannot set the mode of {}", directory.display()))?;
             }
         }
-        let address = UnixAddr::new(path)
-            .with_context(|| format!("{} is too long for a socket", path.display()))?;
-        if let Ok(found) = std::fs::symlink_metadata(path) {
-            if !found.file_type().is_socket() {
-                bail!(
-                    "{} is there and no socket; remove it, or name another with --socket",
-                    path.display()
-                );
+        let lock = take_lock(path)?;
+        let listener = match listen_at(path) {
+            Ok(listener) => listener,
+            Err(error) => {
+                let _ = std::fs::remove_file(lock_path(path));
+                return Err(error);
             }
-            if is_alive(&address)? {
-                bail!(
-                    "another vnetd answers at {}; stop it, or name another with --socket",
-                    path.display()
-                );
-            }
-            std::fs::remove_file(path).with_context(|| {
-                format!("cannot remove what a vnetd has left: {}", path.display())
-            })?;
-        }
-        let listener = socket(
-            AddressFamily::Unix,
-            SockType::SeqPacket,
-            SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
-            None,
-        )?;
-        bind(listener.as_raw_fd(), &address)
-            .with_context(|| format!("cannot make the socket {}", path.display()))?;
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o666))
-            .with_context(|| format!("cannot set the mode of {}", path.display()))?;
-        listen(&listener, Backlog::new(64)?)?;
+        };
         Ok(Self {
             listener,
             path: path.to_owned(),
+            lock,
             clients: HashMap::new(),
             next: FIRST_CLIENT,
         })
@@ -141,8 +202,10 @@ impl Control {
 
     /// Removes the socket.
     pub(crate) fn close(self) {
-        // Whoever made another in its place keeps it: removing is for the name only.
         let _ = std::fs::remove_file(&self.path);
+        // While it is held, so that nobody else's is removed.
+        let _ = std::fs::remove_file(lock_path(&self.path));
+        drop(self.lock);
     }
 
     /// Takes in who has connected.
@@ -396,6 +459,24 @@ mod tests {
                 Err(error) => return if count > 0 { Ok(count) } else { Err(error) },
             }
         }
+    }
+
+    #[test]
+    fn of_two_daemons_that_start_at_once_one_goes_on() {
+        let directory = std::env::temp_dir().join(format!("vnetd-two-{}", std::process::id()));
+        let path = directory.join("control");
+        let first = Control::open(&path).expect("a socket");
+        // The other one has found no socket yet, or has just removed an old one.
+        std::fs::remove_file(&path).expect("removed");
+        let refused = Control::open(&path).err().expect("refused").to_string();
+        assert!(refused.starts_with("another vnetd has"), "{refused}");
+        first.close();
+        assert!(!lock_path(&path).exists(), "nothing is left behind");
+        Control::open(&path).expect("free again").close();
+        // Left behind by one that was killed.
+        std::fs::write(lock_path(&path), "").expect("written");
+        Control::open(&path).expect("not locked").close();
+        std::fs::remove_dir(&directory).expect("empty");
     }
 
     #[test]
