@@ -22,7 +22,7 @@ use crate::message::Refusal;
 use crate::notice::Notice;
 use crate::options::Options;
 use crate::rtnl::Watcher;
-use crate::shared::{Job, Shared};
+use crate::shared::{Job, Presence, Shared};
 use crate::worker::Worker;
 use crate::{log, startup, state};
 
@@ -208,7 +208,11 @@ impl Daemon<'_> {
         for index in 0..queues {
             let worker = Worker::new(index, self.shared.clone())?;
             let thread = std::thread::Builder::new().name(format!("queue{index}"));
-            workers.push(thread.spawn(move || worker.run())?);
+            let presence = Presence::new(self.shared.clone());
+            workers.push(thread.spawn(move || {
+                let _presence = presence;
+                worker.run();
+            })?);
         }
         let options = self.options;
         if options.no_restore {
@@ -320,6 +324,10 @@ impl Daemon<'_> {
             }
             self.host.tick();
             self.settle();
+            if self.shared.has_lost_worker() {
+                // The service manager begins anew, with what was just saved.
+                return Err(anyhow!("a worker has ended, and its queue stands still"));
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
 
 use nix::errno::Errno;
@@ -213,6 +213,22 @@ impl Inbox {
     }
 }
 
+/// Goes with a worker's thread, however that ends: the control thread is told.
+pub(crate) struct Presence(Arc<Shared>);
+
+impl Presence {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self(shared)
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        self.0.worker_ended.store(true, Ordering::Release);
+        let _ = self.0.control.write(1);
+    }
+}
+
 /// When what is due of which vnet.
 type Timers = BinaryHeap<Reverse<(Instant, VnetId)>>;
 
@@ -227,6 +243,7 @@ pub(crate) struct Shared {
     timers: Mutex<Timers>,
     events: Mutex<VecDeque<Event>>,
     control: EventFd,
+    worker_ended: AtomicBool,
     /// One for each worker.
     pub(crate) inboxes: Vec<Inbox>,
 }
@@ -242,6 +259,7 @@ impl Shared {
             timers: Mutex::default(),
             events: Mutex::default(),
             control: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
+            worker_ended: AtomicBool::new(false),
             inboxes: (0..workers)
                 .map(|_| Inbox::new())
                 .collect::<Result<_, Errno>>()?,
@@ -283,6 +301,11 @@ impl Shared {
         &self.control
     }
 
+    /// Whether any worker has ended. None does before it is told to, unless something is wrong.
+    pub(crate) fn has_lost_worker(&self) -> bool {
+        self.worker_ended.load(Ordering::Acquire)
+    }
+
     /// Tells the subscribers of `events`, unless too many wait to be told.
     pub(crate) fn tell(&self, event: Event) {
         let mut events = locked(&self.events);
@@ -320,6 +343,27 @@ impl Shared {
             }
             Some(Reverse((due, _))) => Err(Some(*due)),
             None => Err(None),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_that_ends_is_noticed_however_it_ends() {
+        for panics in [false, true] {
+            let shared = Arc::new(Shared::new(1).expect("made"));
+            let presence = Presence::new(shared.clone());
+            assert!(!shared.has_lost_worker());
+            let worker = std::thread::spawn(move || {
+                let _presence = presence;
+                assert!(!panics, "as it is meant to");
+            });
+            assert_eq!(worker.join().is_err(), panics);
+            assert!(shared.has_lost_worker());
+            assert_eq!(shared.control().read(), Ok(1), "the control thread wakes");
         }
     }
 }
