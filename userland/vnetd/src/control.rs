@@ -7,13 +7,14 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::epoll::{Epoll, EpollEvent, EpollFlags};
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, bind, connect, getsockopt,
@@ -26,7 +27,7 @@ use crate::dump::Cursor;
 use crate::host::Host;
 use crate::message::{self, Header, REQUEST_MAX, Refusal};
 use crate::notice::Notice;
-use crate::requests::{self, Outcome};
+use crate::requests::{self, Asked, Outcome};
 use crate::sys;
 
 /// Most clients at a time, and most of those who may only look: they cannot keep root out.
@@ -48,6 +49,8 @@ struct Client {
     groups: u32,
     waiting: VecDeque<Vec<u8>>,
     dump: Option<(Header, Cursor)>,
+    /// A request that a worker carries out. The next one is read when it has told.
+    asked: Option<(Header, Asked)>,
     /// Whether it is to be told that notifications were lost.
     lost: bool,
     /// Since when it does not read.
@@ -240,6 +243,7 @@ impl Control {
                 groups: 0,
                 waiting: VecDeque::new(),
                 dump: None,
+                asked: None,
                 lost: false,
                 stuck: None,
             };
@@ -260,10 +264,12 @@ impl Control {
         let Some(client) = self.clients.get(&token) else {
             return;
         };
-        let interest = if client.waiting.is_empty() && client.dump.is_none() && !client.lost {
-            EpollFlags::EPOLLIN
-        } else {
-            EpollFlags::EPOLLOUT
+        let has_more = !client.waiting.is_empty() || client.dump.is_some() || client.lost;
+        let interest = match &client.asked {
+            _ if has_more => EpollFlags::EPOLLOUT,
+            None => EpollFlags::EPOLLIN,
+            // That it has gone is told all the same.
+            Some(_) => EpollFlags::empty(),
         };
         let mut event = EpollEvent::new(interest, token);
         if *fate == Fate::Goes || epoll.modify(&client.fd, &mut event).is_err() {
@@ -296,6 +302,48 @@ impl Control {
         }
     }
 
+    /// A worker tells what has become of a request. Who asked may be gone, or may have been told that it took too long.
+    pub(crate) fn answered(
+        &mut self,
+        ticket: u64,
+        done: nix::Result<()>,
+        host: &mut Host,
+        epoll: &Epoll,
+    ) {
+        let asked = |client: &Client| {
+            let asked = client.asked.as_ref();
+            asked.is_some_and(|(_, asked)| asked.ticket == ticket)
+        };
+        let Some((token, client)) = self.clients.iter_mut().find(|(_, client)| asked(client))
+        else {
+            return;
+        };
+        let token = *token;
+        client.answer(done);
+        let fate = client.serve(host);
+        self.settle(token, &fate, epoll);
+    }
+
+    /// Tells those for whom no worker has done what they asked in time. When to look again.
+    pub(crate) fn late(&mut self, now: Instant, host: &mut Host, epoll: &Epoll) -> Option<Instant> {
+        let asked = self
+            .clients
+            .values()
+            .filter_map(|client| client.asked.as_ref());
+        let late: Vec<u64> = asked
+            .filter(|(_, asked)| asked.due <= now)
+            .map(|(_, asked)| asked.ticket)
+            .collect();
+        for ticket in late {
+            self.answered(ticket, Err(Errno::ETIMEDOUT), host, epoll);
+        }
+        let asked = self
+            .clients
+            .values()
+            .filter_map(|client| client.asked.as_ref());
+        asked.map(|(_, asked)| asked.due).min()
+    }
+
     /// Cuts off who has not read for long. When to look again.
     pub(crate) fn cut_off(&mut self, now: Instant) -> Option<Instant> {
         self.clients
@@ -316,6 +364,13 @@ impl Client {
             }
             if !self.waiting.is_empty() || self.dump.is_some() || self.lost {
                 return Fate::Stays;
+            }
+            if self.asked.is_some() {
+                return if self.has_hung_up() {
+                    Fate::Goes
+                } else {
+                    Fate::Stays
+                };
             }
             let length = match recv(self.fd.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Fate::Goes,
@@ -347,6 +402,7 @@ impl Client {
                 }
             }
             Outcome::Dump(cursor) => self.dump = Some((header, cursor)),
+            Outcome::Asked(asked) => self.asked = Some((header, asked)),
             Outcome::Membership(group, joins) => {
                 if joins {
                     self.groups |= 1 << group;
@@ -358,6 +414,27 @@ impl Client {
                 }
             }
             Outcome::Refused(refusal, offset) => {
+                self.acknowledge(&header, Some((&refusal, offset)));
+            }
+        }
+    }
+
+    fn has_hung_up(&self) -> bool {
+        let mut fds = [PollFd::new(self.fd.as_fd(), PollFlags::empty())];
+        // Errors are told of unasked, as is the end.
+        poll(&mut fds, PollTimeout::ZERO).is_ok_and(|count| count > 0)
+    }
+
+    /// What a worker was asked to do has been done, or not.
+    fn answer(&mut self, done: nix::Result<()>) {
+        let Some((header, asked)) = self.asked.take() else {
+            return;
+        };
+        match done {
+            Ok(()) if header.flags & message::FLAG_ACK != 0 => self.acknowledge(&header, None),
+            Ok(()) => {}
+            Err(error) => {
+                let (refusal, offset) = asked.refusal(error);
                 self.acknowledge(&header, Some((&refusal, offset)));
             }
         }
@@ -459,6 +536,81 @@ mod tests {
                 Err(error) => return if count > 0 { Ok(count) } else { Err(error) },
             }
         }
+    }
+
+    const ID: [u8; 16] = [5; 16];
+
+    fn with_net(host: &mut Host) {
+        let id = vnet_core::VnetId::from_bytes(ID);
+        host.nets.push(crate::host::Local {
+            vnet: Arc::new(crate::vnet::Vnet::new(id, 1, crate::tap::Tap::none())),
+            settings: vnet_core::Settings::default(),
+            index: 1,
+            name: "none".to_owned(),
+            mtu: 1400,
+            up: false,
+            address: vnet_core::Mac::from_bytes([2; 6]),
+            master: 0,
+            away: false,
+        });
+    }
+
+    fn probe(sequence: u32) -> Vec<u8> {
+        let mut attributes = Answer::new();
+        attributes.put(vnet_core::abi::probe::NET, &ID);
+        let mut payload = vec![vnet_core::abi::cmd::PROBE, VERSION, 0, 0];
+        payload.extend(attributes.bytes());
+        let flags = FLAG_REQUEST | message::FLAG_ACK;
+        message::message(requests::FAMILY, flags, sequence, 0, &payload)
+    }
+
+    /// The errno of the next answer, if there is one.
+    fn errno(fd: &OwnedFd) -> Option<i32> {
+        let mut bytes = vec![0; 65_536];
+        recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).ok()?;
+        Some(i32::from_ne_bytes(*bytes[16..].first_chunk()?))
+    }
+
+    #[test]
+    fn who_waits_for_a_worker_waits_alone() {
+        let (mut control, mut host, epoll, fd, token) = connected("asked");
+        with_net(&mut host);
+        control.clients.get_mut(&token).expect("there").admin = true;
+        let now = host.shared.clock.now();
+        for sequence in 1..=3 {
+            send(fd.as_raw_fd(), &probe(sequence), MsgFlags::empty()).expect("sent");
+        }
+        // Comes back although no worker is there to do it.
+        control.ready(token, &mut host, &epoll);
+        assert_eq!((errno(&fd), host.tickets), (None, 1), "one after another");
+        control.answered(7, Ok(()), &mut host, &epoll);
+        assert_eq!(errno(&fd), None, "that is somebody else's");
+        control.answered(1, Ok(()), &mut host, &epoll);
+        assert_eq!((errno(&fd), host.tickets), (Some(0), 2));
+        control.answered(2, Err(Errno::EMSGSIZE), &mut host, &epoll);
+        assert_eq!(errno(&fd), Some(-(Errno::EMSGSIZE as i32)));
+        let due = control.late(now, &mut host, &epoll).expect("there is one");
+        assert_eq!(errno(&fd), None);
+        assert_eq!(control.late(due, &mut host, &epoll), None);
+        assert_eq!(errno(&fd), Some(-(Errno::ETIMEDOUT as i32)));
+        control.answered(3, Ok(()), &mut host, &epoll);
+        assert_eq!(errno(&fd), None, "it was told already");
+    }
+
+    #[test]
+    fn who_goes_while_a_worker_is_busy_is_forgotten() {
+        let (mut control, mut host, epoll, fd, token) = connected("goes");
+        with_net(&mut host);
+        control.clients.get_mut(&token).expect("there").admin = true;
+        send(fd.as_raw_fd(), &probe(1), MsgFlags::empty()).expect("sent");
+        control.ready(token, &mut host, &epoll);
+        drop(fd);
+        let mut events = [EpollEvent::empty(); 2];
+        let timeout = nix::sys::epoll::EpollTimeout::ZERO;
+        assert_eq!(epoll.wait(&mut events, timeout), Ok(1), "it is told");
+        control.ready(events[0].data(), &mut host, &epoll);
+        assert!(control.clients.is_empty());
+        control.answered(1, Ok(()), &mut host, &epoll);
     }
 
     #[test]

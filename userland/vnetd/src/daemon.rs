@@ -285,8 +285,9 @@ impl Daemon<'_> {
         loop {
             let next = self.timers();
             let now = self.shared.clock.now();
+            let late = self.control.late(now, &mut self.host, &self.epoll);
             let cut_off = self.control.cut_off(now);
-            let due = [next, cut_off, self.host.next_tick()];
+            let due = [next, late, cut_off, self.host.next_tick()];
             let timeout = match due.into_iter().flatten().min() {
                 Some(due) => EpollTimeout::try_from(now.until(due).min(3_600_000))
                     .unwrap_or(EpollTimeout::NONE),
@@ -315,6 +316,10 @@ impl Daemon<'_> {
                     }
                     WORKERS => {
                         let _ = self.shared.control().read();
+                        for (ticket, sent) in self.shared.take_answers() {
+                            let (host, epoll) = (&mut self.host, &self.epoll);
+                            self.control.answered(ticket, sent, host, epoll);
+                        }
                     }
                     token if token >= FIRST_CLIENT => {
                         self.control.ready(token, &mut self.host, &self.epoll);

@@ -88,6 +88,8 @@ pub(crate) struct Host {
     pub(crate) nets: Vec<Local>,
     /// Counts what changes the list of vnets, for dumps.
     pub(crate) changes: u64,
+    /// Counts what workers were asked and are to tell the outcome of.
+    pub(crate) tickets: u64,
     /// What is to be told.
     pub(crate) notices: Vec<Notice>,
     /// Whether the state file is to be written.
@@ -119,6 +121,7 @@ impl Host {
             settings: HostSettings::default(),
             nets: Vec::new(),
             changes: 0,
+            tickets: 0,
             notices: Vec::new(),
             dirty: false,
             links: HashMap::new(),

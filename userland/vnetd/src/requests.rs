@@ -3,12 +3,10 @@
 //! What can be asked, and what becomes of it: the commands of `module/uapi/vnet.yaml` and the family that `nlctrl` knows.
 
 use std::net::IpAddr;
-use std::sync::mpsc;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use vnet_core::abi::{self, cmd, host, net, peer, probe, remote, varp, vif};
-use vnet_core::{Mac, Setting, Settings, VnetId};
+use vnet_core::{Instant, Mac, Setting, Settings, VnetId};
 
 use crate::dump::Cursor;
 use crate::host::{Config, Host};
@@ -40,8 +38,8 @@ const OP_FLAGS: u16 = 2;
 const OP_ADMIN: u32 = 0x10;
 const OP_DO: u32 = 2;
 const OP_DUMP: u32 = 4;
-/// Seconds that a worker has for a probe.
-const PROBE_PATIENCE: Duration = Duration::from_secs(2);
+/// Milliseconds that a worker has for a probe.
+const PROBE_PATIENCE: u64 = 2000;
 
 /// Messages of the daemon's own: joining and leaving a multicast group.
 pub(crate) const JOIN: u16 = 0x11;
@@ -165,10 +163,39 @@ pub(crate) enum Outcome {
     Done(Option<Vec<u8>>),
     /// A listing begins.
     Dump(Cursor),
+    /// A worker was asked to do it, and will tell.
+    Asked(Asked),
     /// A group is joined (true) or left.
     Membership(u32, bool),
     /// It was refused; the offset of the attribute at fault.
     Refused(Refusal, Option<u32>),
+}
+
+/// A request that a worker carries out.
+pub(crate) struct Asked {
+    /// By which the worker's answer is known.
+    pub(crate) ticket: u64,
+    /// Until when it has time.
+    pub(crate) due: Instant,
+    /// The offset of the attribute that may be at fault.
+    offset: Option<u32>,
+}
+
+impl Asked {
+    /// What is to be told if it could not be done, and the offset of the attribute at fault.
+    pub(crate) fn refusal(&self, error: Errno) -> (Refusal, Option<u32>) {
+        match error {
+            Errno::EDESTADDRREQ => {
+                let text = "there is neither a group nor a peer to ask";
+                (Refusal::new(error, text), None)
+            }
+            Errno::EMSGSIZE => {
+                let text = "larger than the path carries without fragments";
+                (Refusal::new(error, text), self.offset)
+            }
+            error => (Refusal::new(error, "cannot send the question"), None),
+        }
+    }
 }
 
 /// Carries a request out. `admin`: who asks may change things.
@@ -301,6 +328,8 @@ fn vnet(of: &mut Host, header: &Header, payload: &[u8], admin: bool) -> Handled 
     let attributes = Attributes::parse(rest, &policy)?;
     let done = if dump {
         listing(of, command, &attributes).map(Outcome::Dump)
+    } else if command == cmd::PROBE {
+        ask(of, &attributes).map(Outcome::Asked)
     } else {
         one(of, command, &attributes).map(|answer| {
             let reply = |answer| message::reply(header, 0, command, abi::VERSION, &answer);
@@ -343,7 +372,6 @@ fn one(of: &mut Host, command: u8, attributes: &Attributes<'_>) -> Result<Option
         cmd::VARP_FLUSH => return varp_flush(of, attributes),
         cmd::REMOTE_NEW => remote_new(of, attributes)?,
         cmd::REMOTE_DEL => remote_del(of, attributes)?,
-        cmd::PROBE => ask(of, attributes)?,
         _ => return Err(Errno::EOPNOTSUPP.into()),
     }
     Ok(None)
@@ -703,7 +731,7 @@ fn remote_del(of: &mut Host, attributes: &Attributes<'_>) -> Result<(), Refusal>
     Ok(())
 }
 
-fn ask(of: &mut Host, attributes: &Attributes<'_>) -> Result<(), Refusal> {
+fn ask(of: &mut Host, attributes: &Attributes<'_>) -> Result<Asked, Refusal> {
     let id = net_of(of, attributes, probe::NET)?;
     let mac = match attributes.get(probe::MAC) {
         Some(_) => Mac::from_bytes(attributes.bytes(probe::MAC)?),
@@ -721,27 +749,20 @@ fn ask(of: &mut Host, attributes: &Attributes<'_>) -> Result<(), Refusal> {
     let Some(net) = of.net(&id) else {
         return Err(Errno::ENOENT.into());
     };
-    net.vnet.watch(of.shared.clock.now());
-    let (done, answer) = mpsc::channel();
+    let now = of.shared.clock.now();
+    net.vnet.watch(now);
+    of.tickets += 1;
+    let ticket = of.tickets;
     of.give(Job::Probe {
         id,
         mac,
         to,
         size: size as usize,
-        done,
+        ticket,
     });
-    match answer.recv_timeout(PROBE_PATIENCE) {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(Errno::EDESTADDRREQ)) => Err(Refusal::new(
-            Errno::EDESTADDRREQ,
-            "there is neither a group nor a peer to ask",
-        )),
-        Ok(Err(Errno::EMSGSIZE)) => Err(Refusal::new(
-            Errno::EMSGSIZE,
-            "larger than the path carries without fragments",
-        )
-        .blame(probe::SIZE)),
-        Ok(Err(error)) => Err(Refusal::new(error, "cannot send the question")),
-        Err(_) => Err(Refusal::new(Errno::ETIMEDOUT, "cannot send the question")),
-    }
+    Ok(Asked {
+        ticket,
+        due: now.plus(PROBE_PATIENCE),
+        offset: attributes.offset(probe::SIZE),
+    })
 }

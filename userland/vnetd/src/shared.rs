@@ -8,7 +8,7 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use nix::errno::Errno;
 use nix::sys::eventfd::{EfdFlags, EventFd};
@@ -172,7 +172,8 @@ pub(crate) enum Job {
         mac: Mac,
         to: Option<IpAddr>,
         size: usize,
-        done: mpsc::Sender<nix::Result<()>>,
+        /// By which who asked knows what has become of it.
+        ticket: u64,
     },
     /// The daemon ends.
     End,
@@ -242,6 +243,8 @@ pub(crate) struct Shared {
     pub(crate) recent: Mutex<Recent<Vec<Sighting>>>,
     timers: Mutex<Timers>,
     events: Mutex<VecDeque<Event>>,
+    /// What has become of questions, by ticket.
+    answers: Mutex<Vec<(u64, nix::Result<()>)>>,
     control: EventFd,
     worker_ended: AtomicBool,
     /// One for each worker.
@@ -258,6 +261,7 @@ impl Shared {
             recent: Mutex::new(Recent::new(vec![Sighting::UNUSED; SIGHTINGS])),
             timers: Mutex::default(),
             events: Mutex::default(),
+            answers: Mutex::default(),
             control: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             worker_ended: AtomicBool::new(false),
             inboxes: (0..workers)
@@ -319,6 +323,17 @@ impl Shared {
     /// What is to be told.
     pub(crate) fn take_events(&self) -> VecDeque<Event> {
         std::mem::take(&mut *locked(&self.events))
+    }
+
+    /// Tells what has become of a question.
+    pub(crate) fn answer(&self, ticket: u64, sent: nix::Result<()>) {
+        locked(&self.answers).push((ticket, sent));
+        let _ = self.control.write(1);
+    }
+
+    /// What has become of questions since the last call.
+    pub(crate) fn take_answers(&self) -> Vec<(u64, nix::Result<()>)> {
+        std::mem::take(&mut *locked(&self.answers))
     }
 
     /// Has a vnet polled at some time.

@@ -151,14 +151,13 @@ impl Worker {
                     mac,
                     to,
                     size,
-                    done,
+                    ticket,
                 } => {
                     let sent = match find(&id) {
                         Some(net) => self.probe(world, &net, mac, to, size),
                         None => Err(Errno::ENOENT),
                     };
-                    // Who asked may have stopped waiting.
-                    let _ = done.send(sent);
+                    shared.answer(ticket, sent);
                 }
                 Job::End => return false,
             }
