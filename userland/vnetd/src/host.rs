@@ -17,7 +17,7 @@ use vnet_core::{Instant, Mac, Settings, VnetId};
 use crate::log;
 use crate::message::Refusal;
 use crate::notice::Notice;
-use crate::rtnl::{Change, Link, Requests};
+use crate::rtnl::{Link, Requests};
 use crate::shared::{Job, Net, Shared, Underlay, World};
 use crate::tap::Tap;
 use crate::udp::{Flows, Sockets};
@@ -95,12 +95,12 @@ pub(crate) struct Host {
     /// Whether the state file is to be written.
     pub(crate) dirty: bool,
     pub(crate) links: HashMap<u32, Link>,
-    own: Arc<HashSet<IpAddr>>,
+    pub(crate) own: Arc<HashSet<IpAddr>>,
     sources: HashMap<IpAddr, IpAddr>,
-    sockets: Option<Arc<Sockets>>,
+    pub(crate) sockets: Option<Arc<Sockets>>,
     flows: Option<Arc<Flows>>,
-    joined: Option<(IpAddr, u32)>,
-    rtnl: Requests,
+    pub(crate) joined: Option<(IpAddr, u32)>,
+    pub(crate) rtnl: Requests,
     last_serial: u64,
     /// When to look at the group and at routes again.
     again: Option<Instant>,
@@ -139,7 +139,7 @@ impl Host {
     }
 
     /// Looks at devices and addresses.
-    fn look(&mut self) -> nix::Result<()> {
+    pub(crate) fn look(&mut self) -> nix::Result<()> {
         self.links = self.rtnl.links()?;
         self.own = Arc::new(self.rtnl.addresses()?);
         Ok(())
@@ -199,7 +199,7 @@ impl Host {
     }
 
     /// Looks up by which of our addresses the group and the peers know us.
-    fn find_sources(&mut self) {
+    pub(crate) fn find_sources(&mut self) {
         let mut sources = HashMap::new();
         let device = self.settings.device;
         let joined = self.joined().unwrap_or(device);
@@ -273,13 +273,13 @@ impl Host {
         }
     }
 
-    fn tell_net(&mut self, id: &VnetId, command: u8) {
+    pub(crate) fn tell_net(&mut self, id: &VnetId, command: u8) {
         if let Some(notice) = Notice::net(self, id, command) {
             self.notices.push(notice);
         }
     }
 
-    fn tell_host(&mut self) {
+    pub(crate) fn tell_host(&mut self) {
         let notice = Notice::host(self);
         self.notices.push(notice);
     }
@@ -524,7 +524,7 @@ impl Host {
     }
 
     /// Lets a vnet go, whose device is gone or goes with the last one who has it open.
-    fn forget(&mut self, id: &VnetId) {
+    pub(crate) fn forget(&mut self, id: &VnetId) {
         self.tell_net(id, cmd::NET_DEL_NTF);
         self.nets.retain(|net| net.vnet.id != *id);
         self.changes += 1;
@@ -579,7 +579,7 @@ impl Host {
         Ok(())
     }
 
-    fn look_again(&mut self) {
+    pub(crate) fn look_again(&mut self) {
         let due = self.shared.clock.now().plus(REJOIN);
         self.again.get_or_insert(due);
     }
@@ -603,7 +603,7 @@ impl Host {
         }
     }
 
-    fn try_join(&mut self) {
+    pub(crate) fn try_join(&mut self) {
         if !self.lacks_group() {
             return;
         }
@@ -619,176 +619,6 @@ impl Host {
                 self.tell_host();
             }
             Err(_) => self.look_again(),
-        }
-    }
-
-    /// Takes in what has changed in the kernel.
-    pub(crate) fn changed(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            match change {
-                Change::Link(link) => self.link_changed(link),
-                Change::Gone(index) => self.link_gone(index),
-                Change::Addresses => {
-                    match self.rtnl.addresses() {
-                        Ok(own) => self.own = Arc::new(own),
-                        Err(error) => log(&format!("cannot list the host's addresses: {error}")),
-                    }
-                    if self.sockets.is_some() {
-                        self.find_sources();
-                        self.publish();
-                    }
-                    self.try_join();
-                }
-                // There may be many: looked at together.
-                Change::Routes => self.look_again(),
-                Change::Learned(bridge, port, mac) => {
-                    let of_bridge = |net: &&Local| net.master == bridge && net.index != port;
-                    for net in self.nets.iter().filter(of_bridge) {
-                        self.give(Job::Bridged(net.vnet.id, mac));
-                    }
-                }
-                Change::Forgotten(bridge, mac) => {
-                    for net in self.nets.iter().filter(|net| net.master == bridge) {
-                        if net.vnet.table.is_here(mac) {
-                            self.give(Job::Gone(net.vnet.id, mac));
-                        }
-                    }
-                }
-                Change::Lost => self.resync(),
-            }
-        }
-    }
-
-    /// After changes were lost: looks at everything anew.
-    fn resync(&mut self) {
-        let before: Vec<u32> = self.links.keys().copied().collect();
-        if let Err(error) = self.look() {
-            log(&format!("cannot list devices and addresses: {error}"));
-            return;
-        }
-        let now = self.links.clone();
-        for index in before {
-            if !now.contains_key(&index) {
-                self.link_gone(index);
-            }
-        }
-        for link in now.into_values() {
-            self.link_changed(link);
-        }
-    }
-
-    fn link_changed(&mut self, link: Link) {
-        self.return_home(&link);
-        // What is told may be older than what we have done since.
-        let is_own = self
-            .nets
-            .iter()
-            .any(|net| net.index == link.index && !net.away);
-        let link = match is_own.then(|| self.rtnl.link_at(link.index)) {
-            Some(Ok(now)) => now,
-            // That it has gone will be told.
-            Some(Err(_)) => return,
-            None => link,
-        };
-        let before = self.links.insert(link.index, link.clone());
-        let own = |net: &&mut Local| net.index == link.index && !net.away;
-        if let Some(net) = self.nets.iter_mut().find(own) {
-            let id = net.vnet.id;
-            let now = (link.mtu, link.up, link.address, link.master, &link.name);
-            if (net.mtu, net.up, net.address, net.master, &net.name) == now {
-                return;
-            }
-            let other_mtu = net.mtu != link.mtu;
-            net.mtu = link.mtu;
-            net.up = link.up;
-            net.address = link.address;
-            net.master = link.master;
-            net.name = link.name;
-            self.dirty = true;
-            self.publish();
-            if other_mtu {
-                self.tell_net(&id, cmd::NET_SET_NTF);
-            }
-            return;
-        }
-        let differs = before.is_none_or(|before| before.mtu != link.mtu || before.up != link.up);
-        if differs && self.sockets.is_some() {
-            self.publish();
-            if link.up {
-                self.try_join();
-            }
-        }
-    }
-
-    /// The device of a vnet that was in another namespace may be back, perhaps with another index.
-    fn return_home(&mut self, link: &Link) {
-        let Some(net) = self
-            .nets
-            .iter_mut()
-            .find(|net| net.away && net.name == link.name)
-        else {
-            return;
-        };
-        let here = std::fs::File::open("/proc/self/ns/net");
-        let stat = |fd: &dyn AsFd| {
-            nix::sys::stat::fstat(fd.as_fd())
-                .map(|stat| stat.st_ino)
-                .ok()
-        };
-        let here = here.ok().and_then(|file| stat(&file));
-        let there = net.vnet.tap.namespace().ok().and_then(|fd| stat(&fd));
-        if here.is_some() && here == there {
-            net.away = false;
-            net.index = link.index;
-        }
-    }
-
-    fn link_gone(&mut self, index: u32) {
-        self.links.remove(&index);
-        let own = |net: &&mut Local| net.index == index && !net.away;
-        if let Some(net) = self.nets.iter_mut().find(own) {
-            if net.vnet.tap.is_attached() {
-                net.away = true;
-                net.master = 0;
-                self.dirty = true;
-                self.publish();
-            } else {
-                let id = net.vnet.id;
-                self.forget(&id);
-            }
-        }
-        if let Some((group, _)) = self.joined.filter(|(_, device)| *device == index) {
-            // The kernel has left the group by itself, but the socket may remember it.
-            if let Some(sockets) = &self.sockets {
-                sockets.leave(group, index);
-            }
-            self.joined = None;
-            self.publish();
-            self.tell_host();
-            self.look_again();
-        }
-    }
-
-    /// Makes the vnet's device a port of a bridge again, and takes it up, as it was before a restart.
-    pub(crate) fn reattach(&mut self, id: &VnetId, bridge: Option<&str>, up: bool) {
-        let Some((index, name)) = self.net(id).map(|net| (net.index, net.name.clone())) else {
-            return;
-        };
-        if let Some(bridge) = bridge {
-            let done = self
-                .rtnl
-                .link(bridge)
-                .and_then(|bridge| self.rtnl.set_master(index, bridge.index));
-            if let Err(error) = done {
-                log(&format!(
-                    "cannot make {name} a port of {bridge} again: {error}"
-                ));
-            }
-        }
-        if up {
-            if let Err(error) = self.rtnl.set_up(index) {
-                log(&format!("cannot take {name} up again: {error}"));
-            }
         }
     }
 

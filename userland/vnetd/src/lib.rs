@@ -12,6 +12,7 @@ mod expression;
 mod host;
 mod icmp;
 mod inner;
+mod links;
 mod merge;
 mod message;
 mod notice;

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! What the kernel tells: devices, addresses, routes, bridges.
+
+use std::os::fd::AsFd;
+use std::sync::Arc;
+
+use vnet_core::VnetId;
+use vnet_core::abi::cmd;
+
+use crate::host::{Host, Local};
+use crate::log;
+use crate::rtnl::{Change, Link};
+use crate::shared::Job;
+
+impl Host {
+    /// Takes in what has changed in the kernel.
+    pub(crate) fn changed(&mut self, changes: Vec<Change>) {
+        for change in changes {
+            match change {
+                Change::Link(link) => self.link_changed(link),
+                Change::Gone(index) => self.link_gone(index),
+                Change::Addresses => {
+                    match self.rtnl.addresses() {
+                        Ok(own) => self.own = Arc::new(own),
+                        Err(error) => log(&format!("cannot list the host's addresses: {error}")),
+                    }
+                    if self.sockets.is_some() {
+                        self.find_sources();
+                        self.publish();
+                    }
+                    self.try_join();
+                }
+                // There may be many: looked at together.
+                Change::Routes => self.look_again(),
+                Change::Learned(bridge, port, mac) => {
+                    let of_bridge = |net: &&Local| net.master == bridge && net.index != port;
+                    for net in self.nets.iter().filter(of_bridge) {
+                        self.give(Job::Bridged(net.vnet.id, mac));
+                    }
+                }
+                Change::Forgotten(bridge, mac) => {
+                    for net in self.nets.iter().filter(|net| net.master == bridge) {
+                        if net.vnet.table.is_here(mac) {
+                            self.give(Job::Gone(net.vnet.id, mac));
+                        }
+                    }
+                }
+                Change::Lost => self.resync(),
+            }
+        }
+    }
+
+    /// After changes were lost: looks at everything anew.
+    fn resync(&mut self) {
+        let before: Vec<u32> = self.links.keys().copied().collect();
+        if let Err(error) = self.look() {
+            log(&format!("cannot list devices and addresses: {error}"));
+            return;
+        }
+        let now = self.links.clone();
+        for index in before {
+            if !now.contains_key(&index) {
+                self.link_gone(index);
+            }
+        }
+        for link in now.into_values() {
+            self.link_changed(link);
+        }
+    }
+
+    fn link_changed(&mut self, link: Link) {
+        self.return_home(&link);
+        // What is told may be older than what we have done since.
+        let is_own = self
+            .nets
+            .iter()
+            .any(|net| net.index == link.index && !net.away);
+        let link = match is_own.then(|| self.rtnl.link_at(link.index)) {
+            Some(Ok(now)) => now,
+            // That it has gone will be told.
+            Some(Err(_)) => return,
+            None => link,
+        };
+        let before = self.links.insert(link.index, link.clone());
+        let own = |net: &&mut Local| net.index == link.index && !net.away;
+        if let Some(net) = self.nets.iter_mut().find(own) {
+            let id = net.vnet.id;
+            let now = (link.mtu, link.up, link.address, link.master, &link.name);
+            if (net.mtu, net.up, net.address, net.master, &net.name) == now {
+                return;
+            }
+            let other_mtu = net.mtu != link.mtu;
+            net.mtu = link.mtu;
+            net.up = link.up;
+            net.address = link.address;
+            net.master = link.master;
+            net.name = link.name;
+            self.dirty = true;
+            self.publish();
+            if other_mtu {
+                self.tell_net(&id, cmd::NET_SET_NTF);
+            }
+            return;
+        }
+        let differs = before.is_none_or(|before| before.mtu != link.mtu || before.up != link.up);
+        if differs && self.sockets.is_some() {
+            self.publish();
+            if link.up {
+                self.try_join();
+            }
+        }
+    }
+
+    /// The device of a vnet that was in another namespace may be back, perhaps with another index.
+    fn return_home(&mut self, link: &Link) {
+        let Some(net) = self
+            .nets
+            .iter_mut()
+            .find(|net| net.away && net.name == link.name)
+        else {
+            return;
+        };
+        let here = std::fs::File::open("/proc/self/ns/net");
+        let stat = |fd: &dyn AsFd| {
+            nix::sys::stat::fstat(fd.as_fd())
+                .map(|stat| stat.st_ino)
+                .ok()
+        };
+        let here = here.ok().and_then(|file| stat(&file));
+        let there = net.vnet.tap.namespace().ok().and_then(|fd| stat(&fd));
+        if here.is_some() && here == there {
+            net.away = false;
+            net.index = link.index;
+        }
+    }
+
+    fn link_gone(&mut self, index: u32) {
+        self.links.remove(&index);
+        let own = |net: &&mut Local| net.index == index && !net.away;
+        if let Some(net) = self.nets.iter_mut().find(own) {
+            if net.vnet.tap.is_attached() {
+                net.away = true;
+                net.master = 0;
+                self.dirty = true;
+                self.publish();
+            } else {
+                let id = net.vnet.id;
+                self.forget(&id);
+            }
+        }
+        if let Some((group, _)) = self.joined.filter(|(_, device)| *device == index) {
+            // The kernel has left the group by itself, but the socket may remember it.
+            if let Some(sockets) = &self.sockets {
+                sockets.leave(group, index);
+            }
+            self.joined = None;
+            self.publish();
+            self.tell_host();
+            self.look_again();
+        }
+    }
+
+    /// Makes the vnet's device a port of a bridge again, and takes it up, as it was before a restart.
+    pub(crate) fn reattach(&mut self, id: &VnetId, bridge: Option<&str>, up: bool) {
+        let Some((index, name)) = self.net(id).map(|net| (net.index, net.name.clone())) else {
+            return;
+        };
+        if let Some(bridge) = bridge {
+            let done = self
+                .rtnl
+                .link(bridge)
+                .and_then(|bridge| self.rtnl.set_master(index, bridge.index));
+            if let Err(error) = done {
+                log(&format!(
+                    "cannot make {name} a port of {bridge} again: {error}"
+                ));
+            }
+        }
+        if up {
+            if let Err(error) = self.rtnl.set_up(index) {
+                log(&format!("cannot take {name} up again: {error}"));
+            }
+        }
+    }
+}
