@@ -37,6 +37,29 @@ holds "all is as it was" same
 equal "the device is a port of its bridge" "$(on h1 ip -j link show vnif0005 | jq -r '.[0].master')" vnbr0005
 reaches a1 10.0.0.2
 
+# The bridge is made later than the daemon is started.
+is_port() { [ "$(on h1 ip -j link show vnif0005 | jq -r '.[0].master')" = "$1" ]; }
+stop h1
+on h1 ip link del vnbr0005
+daemon h1
+holds "without its bridge the device is no port" is_port null
+stop h1
+daemon h1
+on h1 ip link add vnbr0005 type bridge stp_state 0 forward_delay 0 mcast_snooping 0
+wait_for 5 "the bridge is waited for over restarts" is_port vnbr0005
+on h1 ip link set vnbr0005 addrgenmode none
+on h1 ip link set vnbr0005 up
+on h1 ip link set v-a1 master vnbr0005
+stop h1
+daemon h1
+holds "and saved" is_port vnbr0005
+on h1 ip link set vnif0005 nomaster
+no_bridge() { ! grep -aq vnbr0005 "$WORK/h1/state"; }
+wait_for 5 "who takes it out of the bridge is heeded" no_bridge
+on h1 ip link set vnif0005 master vnbr0005
+wait_for 5 "and who puts it back" grep -aq vnbr0005 "$WORK/h1/state"
+reaches a1 10.0.0.2
+
 kill -KILL "${PIDS[h1]}"
 wait "${PIDS[h1]}" || true
 holds "a killed daemon leaves no device either" absent h1 vnif0005

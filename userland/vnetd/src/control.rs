@@ -551,6 +551,7 @@ mod tests {
             up: false,
             address: vnet_core::Mac::from_bytes([2; 6]),
             master: 0,
+            wanted: None,
             away: false,
         });
     }

@@ -68,6 +68,8 @@ pub(crate) struct Local {
     pub(crate) address: Mac,
     /// Index of the bridge that it is a port of, or 0.
     pub(crate) master: u32,
+    /// Name of the bridge that it was a port of before a restart, and is to be as soon as that is there.
+    pub(crate) wanted: Option<String>,
     /// Whether its device is in another namespace.
     pub(crate) away: bool,
 }
@@ -150,7 +152,7 @@ impl Host {
         self.nets.iter().find(|net| net.vnet.id == *id)
     }
 
-    fn net_mut(&mut self, id: &VnetId) -> Option<&mut Local> {
+    pub(crate) fn net_mut(&mut self, id: &VnetId) -> Option<&mut Local> {
         self.nets.iter_mut().find(|net| net.vnet.id == *id)
     }
 
@@ -454,6 +456,7 @@ impl Host {
             up: link.up,
             address: link.address,
             master: link.master,
+            wanted: None,
             away: false,
         });
         self.links.insert(link.index, Link { mtu, ..link });

@@ -5,6 +5,7 @@
 use std::os::fd::AsFd;
 use std::sync::Arc;
 
+use nix::errno::Errno;
 use vnet_core::VnetId;
 use vnet_core::abi::cmd;
 
@@ -96,6 +97,10 @@ impl Host {
             net.address = link.address;
             net.master = link.master;
             net.name = link.name;
+            if net.master != 0 {
+                // Whoever did it decided for another one.
+                net.wanted = None;
+            }
             self.dirty = true;
             self.publish();
             if other_mtu {
@@ -103,6 +108,7 @@ impl Host {
             }
             return;
         }
+        self.bridge_appeared(&link.name);
         let differs = before.is_none_or(|before| before.mtu != link.mtu || before.up != link.up);
         if differs && self.sockets.is_some() {
             self.publish();
@@ -142,6 +148,7 @@ impl Host {
             if net.vnet.tap.is_attached() {
                 net.away = true;
                 net.master = 0;
+                net.wanted = None;
                 self.dirty = true;
                 self.publish();
             } else {
@@ -166,21 +173,68 @@ impl Host {
         let Some((index, name)) = self.net(id).map(|net| (net.index, net.name.clone())) else {
             return;
         };
-        if let Some(bridge) = bridge {
-            let done = self
-                .rtnl
-                .link(bridge)
-                .and_then(|bridge| self.rtnl.set_master(index, bridge.index));
-            if let Err(error) = done {
+        let joined = bridge.map(|wanted| self.rejoin(id, wanted));
+        let missing = bridge.filter(|_| joined == Some(false));
+        if let (Some(wanted), Some(net)) = (missing, self.net_mut(id)) {
+            net.wanted = Some(wanted.to_owned());
+            log(&format!(
+                "{name} is made a port of {wanted} when that is there"
+            ));
+        }
+        if up {
+            match self.rtnl.set_up(index) {
+                // Not only when the kernel tells: what is saved until then must be true.
+                Ok(()) => {
+                    if let Some(net) = self.net_mut(id) {
+                        net.up = true;
+                    }
+                }
+                Err(error) => log(&format!("cannot take {name} up again: {error}")),
+            }
+        }
+        self.publish();
+    }
+
+    /// Makes the vnet's device a port of a bridge. False if that could not be done, and was told unless the bridge is missing.
+    fn rejoin(&mut self, id: &VnetId, bridge: &str) -> bool {
+        let Some((index, name)) = self.net(id).map(|net| (net.index, net.name.clone())) else {
+            return false;
+        };
+        let done = self.rtnl.link(bridge).and_then(|bridge| {
+            self.rtnl.set_master(index, bridge.index)?;
+            Ok(bridge)
+        });
+        match done {
+            Ok(bridge) => {
+                if let Some(net) = self.net_mut(id) {
+                    net.master = bridge.index;
+                    net.wanted = None;
+                }
+                self.links.insert(bridge.index, bridge);
+                self.dirty = true;
+                true
+            }
+            Err(Errno::ENODEV) => false,
+            Err(error) => {
                 log(&format!(
                     "cannot make {name} a port of {bridge} again: {error}"
                 ));
+                false
             }
         }
-        if up {
-            if let Err(error) = self.rtnl.set_up(index) {
-                log(&format!("cannot take {name} up again: {error}"));
-            }
+    }
+
+    /// Makes those devices ports of a bridge that were before a restart.
+    fn bridge_appeared(&mut self, bridge: &str) {
+        let waits = |net: &&Local| !net.away && net.wanted.as_deref() == Some(bridge);
+        let waiting: Vec<VnetId> = self
+            .nets
+            .iter()
+            .filter(waits)
+            .map(|net| net.vnet.id)
+            .collect();
+        for id in waiting {
+            self.rejoin(&id, bridge);
         }
     }
 }

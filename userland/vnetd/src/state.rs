@@ -86,8 +86,10 @@ fn encode(of: &Host) -> Vec<u8> {
         }
         let mut answer = Answer::new();
         answer.put(PORT_ID, id.as_bytes());
-        if let Some(bridge) = of.links.get(&local.master) {
-            answer.text(PORT_BRIDGE, &bridge.name);
+        let bridge = of.links.get(&local.master).map(|bridge| &bridge.name);
+        // One that is not there yet is not forgotten.
+        if let Some(name) = bridge.or(local.wanted.as_ref()) {
+            answer.text(PORT_BRIDGE, name);
         }
         answer.u8(PORT_UP, u8::from(local.up));
         bytes.extend(request(PORT, 0, &answer));
