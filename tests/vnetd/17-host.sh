@@ -47,6 +47,22 @@ anew
 ok "both are told"
 kill "$watch"
 
+# More than the kernel can tell at once: what was lost is looked at anew. The address comes last, when there is no room.
+kill -STOP "${PIDS[h1]}"
+for i in $(seq 0 2999); do echo "route add 198.18.$((i / 250)).$((i % 250))/32 dev eth0"; done >"$WORK/batch"
+echo "address add 192.0.2.200/32 dev eth0" >>"$WORK/batch"
+on h1 ip -batch "$WORK/batch"
+kill -CONT "${PIDS[h1]}"
+holds "it answers all the same" ctl h1 host-get
+is_own() {
+	local said
+	said=$(ctl h1 peer-new '{"addr": "192.0.2.200"}' 2>&1) && ctl h1 peer-del '{"addr": "192.0.2.200"}'
+	grep "own" <<<"$said"
+}
+wait_for 10 "the new address is known" is_own
+on h1 ip route flush root 198.18.0.0/15
+reaches a1 10.0.0.2
+
 # The device in another namespace goes on there.
 ns away
 on h1 ip link set vnif0005 netns "${NS}away"

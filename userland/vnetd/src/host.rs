@@ -104,6 +104,9 @@ pub(crate) struct Host {
     pub(crate) joined: Option<(IpAddr, u32)>,
     pub(crate) rtnl: Requests,
     last_serial: u64,
+    /// Whether the kernel has told more than could be taken in, and when everything was looked at anew for that.
+    pub(crate) lost: bool,
+    pub(crate) resynced: Option<Instant>,
     /// When to look at the group and at routes again.
     again: Option<Instant>,
 }
@@ -134,6 +137,8 @@ impl Host {
             joined: None,
             rtnl: Requests::route()?,
             last_serial: 0,
+            lost: false,
+            resynced: None,
             again: None,
         };
         host.look()?;
@@ -589,11 +594,12 @@ impl Host {
 
     /// When [`Host::tick`] is to be called.
     pub(crate) fn next_tick(&self) -> Option<Instant> {
-        self.again
+        self.again.into_iter().chain(self.next_resync()).min()
     }
 
     /// Joins the group if it is not joined and should be, and looks at routes if they have changed.
     pub(crate) fn tick(&mut self) {
+        self.resync_if_due();
         let now = self.shared.clock.now();
         if self.again.is_none_or(|due| due > now) {
             return;

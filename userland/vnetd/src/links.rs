@@ -6,13 +6,16 @@ use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use vnet_core::VnetId;
 use vnet_core::abi::cmd;
+use vnet_core::{Instant, VnetId};
 
 use crate::host::{Host, Local};
 use crate::log;
 use crate::rtnl::{Change, Link};
 use crate::shared::Job;
+
+/// Milliseconds from one look at everything to the next.
+const RESYNC: u64 = 1000;
 
 impl Host {
     /// Takes in what has changed in the kernel.
@@ -47,9 +50,26 @@ impl Host {
                         }
                     }
                 }
-                Change::Lost => self.resync(),
+                Change::Lost => self.lost = true,
             }
         }
+        self.resync_if_due();
+    }
+
+    /// Looks at everything anew if changes were lost, but not all the time while they are.
+    pub(crate) fn resync_if_due(&mut self) {
+        let now = self.shared.clock.now();
+        if self.next_resync().is_some_and(|due| due <= now) {
+            self.lost = false;
+            self.resynced = Some(now);
+            self.resync();
+        }
+    }
+
+    /// When everything is to be looked at anew, if it is.
+    pub(crate) fn next_resync(&self) -> Option<Instant> {
+        let next = self.resynced.map(|last| last.plus(RESYNC));
+        self.lost.then(|| next.unwrap_or_default())
     }
 
     /// After changes were lost: looks at everything anew.
@@ -57,6 +77,7 @@ impl Host {
         let before: Vec<u32> = self.links.keys().copied().collect();
         if let Err(error) = self.look() {
             log(&format!("cannot list devices and addresses: {error}"));
+            self.lost = true;
             return;
         }
         let now = self.links.clone();
@@ -68,6 +89,12 @@ impl Host {
         for link in now.into_values() {
             self.link_changed(link);
         }
+        // Addresses, routes and other devices may be different, too.
+        if self.sockets.is_some() {
+            self.find_sources();
+            self.publish();
+        }
+        self.try_join();
     }
 
     fn link_changed(&mut self, link: Link) {

@@ -48,6 +48,8 @@ const AF_BRIDGE: u8 = 7;
 const NUD_PERMANENT: u16 = 0x80;
 /// Multicast groups, by number from 1: link, neigh, IPv4 addresses and routes, IPv6 addresses and routes.
 const GROUPS: [u32; 6] = [1, 3, 5, 7, 9, 11];
+/// Most messages of the kernel that are taken in before others have their turn.
+const TURN: usize = 64;
 /// Generic netlink.
 const NLCTRL: u16 = 16;
 const CTRL_GETFAMILY: u8 = 3;
@@ -182,10 +184,10 @@ impl Watcher {
         self.fd.as_fd()
     }
 
-    /// What has changed since the last call.
+    /// What has changed since the last call, or the first part of it: then the socket stays readable.
     pub(crate) fn changes(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
-        loop {
+        let mut changes = Changes::default();
+        for _ in 0..TURN {
             match recv(
                 self.fd.as_raw_fd(),
                 &mut self.buffer,
@@ -194,12 +196,39 @@ impl Watcher {
                 Ok(length) => {
                     let bytes = self.buffer.get(..length).unwrap_or_default();
                     let messages = Messages::new(bytes).map_while(Result::ok);
-                    changes.extend(messages.filter_map(|message| parse_change(&message)));
+                    messages
+                        .filter_map(|message| parse_change(&message))
+                        .for_each(|change| changes.add(change));
                 }
                 Err(Errno::EINTR) => {}
-                Err(Errno::ENOBUFS) => changes.push(Change::Lost),
-                Err(_) => return changes,
+                Err(Errno::ENOBUFS) => changes.add(Change::Lost),
+                Err(_) => break,
             }
+        }
+        changes.all
+    }
+}
+
+/// Changes that are dealt with together.
+#[derive(Default)]
+struct Changes {
+    all: Vec<Change>,
+    addresses: bool,
+    routes: bool,
+    lost: bool,
+}
+
+impl Changes {
+    /// Adds one; what has everything looked at anew is there once.
+    fn add(&mut self, change: Change) {
+        let told = match change {
+            Change::Addresses => &mut self.addresses,
+            Change::Routes => &mut self.routes,
+            Change::Lost => &mut self.lost,
+            _ => return self.all.push(change),
+        };
+        if !std::mem::replace(told, true) {
+            self.all.push(change);
         }
     }
 }
@@ -441,4 +470,54 @@ pub(crate) fn module_nets() -> nix::Result<Option<usize>> {
     let get = [vnet_core::abi::cmd::NET_GET, 1, 0, 0];
     requests.ask(family, DUMP, &get, |_| nets += 1)?;
     Ok(Some(nets))
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::socketpair;
+
+    use super::*;
+
+    #[test]
+    fn a_storm_is_taken_in_part_by_part() {
+        let flags = SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+        let (fd, kernel) = pair.expect("made");
+        let mut watcher = Watcher {
+            fd,
+            buffer: vec![0; 4096],
+        };
+        let count = TURN as u32 + 10;
+        for index in 0..count {
+            let mut payload = [0; 16];
+            payload[4..8].copy_from_slice(&index.to_ne_bytes());
+            let gone = crate::message::message(RTM_DELLINK, 0, 0, 0, &payload);
+            send(kernel.as_raw_fd(), &gone, MsgFlags::MSG_DONTWAIT).expect("room");
+        }
+        let expected: Vec<_> = (0..count).map(Change::Gone).collect();
+        assert_eq!(watcher.changes(), expected[..TURN]);
+        assert_eq!(watcher.changes(), expected[TURN..]);
+        assert_eq!(watcher.changes(), []);
+    }
+
+    #[test]
+    fn what_has_all_looked_at_anew_is_told_once() {
+        let mut changes = Changes::default();
+        for _ in 0..3 {
+            for change in [
+                Change::Lost,
+                Change::Gone(1),
+                Change::Routes,
+                Change::Addresses,
+            ] {
+                changes.add(change);
+            }
+        }
+        let (lost, gone) = (Change::Lost, Change::Gone(1));
+        let (routes, addresses) = (Change::Routes, Change::Addresses);
+        assert_eq!(
+            changes.all,
+            [lost, gone.clone(), routes, addresses, gone.clone(), gone]
+        );
+    }
 }

@@ -23,6 +23,8 @@ use crate::vnet::Vnet;
 const SIGHTINGS: usize = 1024;
 /// Most events that wait to be told.
 const EVENTS: usize = 1024;
+/// Most jobs that wait for a worker, of those that can be done without.
+const JOBS: usize = 4096;
 
 /// Takes a lock. What a thread that panicked left behind is whole: changes under locks are single steps.
 pub(crate) fn locked<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -179,6 +181,13 @@ pub(crate) enum Job {
     End,
 }
 
+impl Job {
+    /// Whether it can be done without. There are few of the others: one for each vnet, or for each client.
+    fn may_be_lost(&self) -> bool {
+        matches!(self, Self::Known(..) | Self::Bridged(..) | Self::Gone(..))
+    }
+}
+
 /// Where a worker is told things.
 pub(crate) struct Inbox {
     jobs: Mutex<VecDeque<Job>>,
@@ -198,8 +207,14 @@ impl Inbox {
         &self.wake
     }
 
+    /// Gives the worker a job. Of what a bridge or a client causes, no more waits than a limit; beyond it, it is lost: an
+    /// address is then announced or forgotten later, and what is held for it is flooded in the end.
     pub(crate) fn put(&self, job: Job) {
-        locked(&self.jobs).push_back(job);
+        let mut jobs = locked(&self.jobs);
+        if jobs.len() < JOBS || !job.may_be_lost() {
+            jobs.push_back(job);
+        }
+        drop(jobs);
         self.kick();
     }
 
@@ -365,6 +380,25 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_be_done_without_does_not_fill_the_memory() {
+        let shared = Shared::new(1).expect("made");
+        let inbox = &shared.inboxes[0];
+        let (id, mac) = (
+            VnetId::from_bytes([5; 16]),
+            Mac::from_bytes([2, 0, 0, 0, 0, 1]),
+        );
+        for _ in 0..2 * JOBS {
+            inbox.put(Job::Bridged(id, mac));
+        }
+        inbox.put(Job::Gone(id, mac));
+        inbox.put(Job::Poll(id));
+        inbox.put(Job::End);
+        let all: Vec<Job> = std::iter::from_fn(|| inbox.take()).collect();
+        assert_eq!(all.len(), JOBS + 2);
+        assert!(matches!(all[JOBS..], [Job::Poll(_), Job::End]));
+    }
 
     #[test]
     fn a_worker_that_ends_is_noticed_however_it_ends() {
