@@ -67,3 +67,29 @@ ctl h1 host-set '{"dscp": 10, "ttl": 33}'
 outer "DSCP and TTL as set" 'ip[1] = 0x2a and ip[8] = 33' -Q 0x02
 ctl h1 host-set '{"dscp": 255, "ttl": 0}'
 outer "DSCP and TTL as inside" 'ip[1] = 0xb8 and ip[8] = 17' -Q 0xb8 -t 17
+
+# What the network says of a datagram of a flow is not taken for an error of the next one, which goes out of the same socket.
+ctl h1 net-set '{"id": "0005", "source-port": "flow"}'
+on h1 ip route flush cache
+send_udp() {
+	on a1 python3 -c '
+import socket, sys
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.setsockopt(socket.IPPROTO_IP, 10, 3)  # IP_MTU_DISCOVER, IP_PMTUDISC_PROBE: whatever it was told
+s.bind(("", 5000))
+s.sendto(bytes(int(sys.argv[1])), ("10.0.0.2", 5001))
+' "$1"
+}
+lost=$(counter h1 0005 tx-too-big)
+path_known() { on h1 ip route get 198.51.100.2 | grep 'mtu 1300'; }
+never "the path is not known" path_known
+holds "a datagram that does not fit the path" send_udp 1372
+wait_for 5 "the network says so" path_known
+: >"$WORK/tcpdump"
+timeout 20 nsenter --net="/run/netns/${NS}a2" tcpdump -Z root -lnni eth0 -c 1 udp dst port 5001 >"$WORK/heard" 2>"$WORK/tcpdump" &
+listening=$! rc=0
+wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+holds "a small one of the same flow" send_udp 100
+wait "$listening" || rc=$?
+equal "it arrives" "$rc" 0
+equal "and none was lost here" "$(counter h1 0005 tx-too-big)" "$lost"

@@ -236,6 +236,12 @@ impl Flows {
         })
     }
 
+    /// All of a worker, always in the same order.
+    pub(crate) fn all(&self, worker: usize) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let all = [self.v4.get(worker), self.v6.get(worker)];
+        all.into_iter().flatten().flatten().map(AsFd::as_fd)
+    }
+
     /// The socket for a flow.
     pub(crate) fn of(&self, family: Family, worker: usize, flow: u32) -> Option<BorrowedFd<'_>> {
         let all = match family {

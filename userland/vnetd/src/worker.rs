@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{getsockopt, sockopt};
 use vnet_core::VnetId;
 
 use crate::merge::Merger;
@@ -17,18 +18,19 @@ use crate::post::Post;
 use crate::rx::{self, Turn};
 use crate::shared::{Inbox, Job, Net, Shared, Underlay, World};
 use crate::sys::{self, Batch};
-use crate::udp::Family;
+use crate::udp::{Family, Flows};
 use crate::{log, tap};
 
 /// Frames that are read from one device before others have their turn.
 const TAP_BUDGET: usize = 64;
 /// Batches that are received from one socket before others have their turn.
 const UDP_BUDGET: usize = 4;
-/// What an event is about: the inbox, a socket, or a device by its place.
+/// What an event is about: the inbox, a socket, one of those for flows by its place, or a device by its place.
 const INBOX: u64 = 0;
 const SOCKET_V4: u64 = 1;
 const SOCKET_V6: u64 = 2;
-const FIRST_TAP: u64 = 16;
+const FIRST_FLOW: u64 = 16;
+const FIRST_TAP: u64 = 64;
 
 /// A worker.
 pub(crate) struct Worker {
@@ -103,6 +105,7 @@ impl Worker {
                     }
                     SOCKET_V4 => self.drain_socket(&world, Family::V4, &mut batch),
                     SOCKET_V6 => self.drain_socket(&world, Family::V6, &mut batch),
+                    flow @ FIRST_FLOW..FIRST_TAP => self.drain_flow(flow),
                     tap => self.drain_tap(&world, tap, &mut frame),
                 }
                 match &world.underlay {
@@ -178,8 +181,33 @@ impl Worker {
                     let _ = self.epoll.delete(old);
                 }
                 if let Some(new) = socket(world.underlay.as_ref(), family, self.index) {
-                    self.add(new, token);
+                    self.add(new, token, EpollFlags::EPOLLIN);
                 }
+            }
+        }
+        let same_flows = match (
+            flows(self.underlay.as_ref()),
+            flows(world.underlay.as_ref()),
+        ) {
+            (Some(old), Some(new)) => Arc::ptr_eq(old, new),
+            (None, None) => true,
+            _ => false,
+        };
+        if !same_flows {
+            for old in flows(self.underlay.as_ref())
+                .iter()
+                .flat_map(|old| old.all(self.index))
+            {
+                let _ = self.epoll.delete(old);
+            }
+            // They receive nothing; errors are told of unasked.
+            let new = flows(world.underlay.as_ref());
+            for (fd, token) in new
+                .iter()
+                .flat_map(|new| new.all(self.index))
+                .zip(FIRST_FLOW..)
+            {
+                self.add(fd, token, EpollFlags::empty());
             }
         }
         // Numbers of descriptors are used again.
@@ -209,17 +237,14 @@ impl Worker {
             if let Some(queue) = net.vnet.tap.queue(index) {
                 let token = self.next_tap;
                 self.next_tap += 1;
-                self.add(queue, token);
+                self.add(queue, token, EpollFlags::EPOLLIN);
                 self.taps.insert(token, net.clone());
             }
         }
     }
 
-    fn add(&self, fd: BorrowedFd<'_>, token: u64) {
-        if let Err(error) = self
-            .epoll
-            .add(fd, EpollEvent::new(EpollFlags::EPOLLIN, token))
-        {
+    fn add(&self, fd: BorrowedFd<'_>, token: u64, interest: EpollFlags) {
+        if let Err(error) = self.epoll.add(fd, EpollEvent::new(interest, token)) {
             log(&format!(
                 "worker {}: cannot watch descriptor {}: {error}",
                 self.index,
@@ -263,6 +288,19 @@ impl Worker {
         }
     }
 
+    /// Takes the errors of a socket for flows. Left there, one would be taken for that of the next datagram.
+    fn drain_flow(&mut self, token: u64) {
+        let Some(flows) = flows(self.underlay.as_ref()).cloned() else {
+            return;
+        };
+        let place = usize::try_from(token.saturating_sub(FIRST_FLOW)).unwrap_or(usize::MAX);
+        if let Some(fd) = flows.all(self.index).nth(place) {
+            self.take_errors(fd);
+            // One for which the queue had no room, too: until it is taken, there is no end of events.
+            let _ = getsockopt(&fd, sockopt::SocketError);
+        }
+    }
+
     /// Takes what the network says of datagrams that were sent. The kernel has noted the MTUs; here they are for the senders.
     fn take_errors(&mut self, fd: BorrowedFd<'_>) {
         while let Some(error) = sys::take_error(fd) {
@@ -299,6 +337,10 @@ impl Worker {
             }
         }
     }
+}
+
+fn flows(underlay: Option<&Arc<Underlay>>) -> Option<&Arc<Flows>> {
+    underlay?.flows.as_ref()
 }
 
 fn socket(
