@@ -47,7 +47,7 @@ reaches a1 10.0.0.99
 "$VN" -n h1 net set 0005 --probe-interval 10000 --varp-rate 1
 for n in 81 82 83; do ip -n a1 neigh replace 10.0.0.$n lladdr 02:00:00:00:01:$n dev eth0 nud permanent; done
 limited=$(counter h1 0005 varp-limited)
-never "three addresses that nobody has, within a second" on a1 sh -c 'for n in 81 82 83; do ping -q -n -c 1 -W 0.1 10.0.0.$n; done'
+never "three addresses that nobody has, within a second" on a1 sh -c "for n in 81 82 83; do ping -q -n -c 1 -W 0.1 10.0.0.\$n; done"
 holds "requests beyond varp-rate are counted" counts h1 0005 varp-limited $((limited + 1))
 "$VN" -n h1 net set 0005 --varp-rate 200 --hold-net 255
 "$VN" -n h1 net set 0005 --hold-net 256
