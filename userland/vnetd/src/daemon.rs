@@ -28,6 +28,8 @@ use crate::{log, startup, state};
 
 /// Threads and queues unless given.
 const QUEUES: usize = 4;
+/// Most turns in which is taken in what the kernel told before the end.
+const TURNS_LAST: usize = 64;
 /// What an event is about.
 const LISTENER: u64 = 1;
 const KERNEL: u64 = 2;
@@ -263,8 +265,14 @@ impl Daemon<'_> {
 
     /// Before the end: what the kernel has told, and what was acknowledged, is kept whatever was to be done next.
     fn settle_last(&mut self) {
-        let changes = self.watcher.changes();
-        self.host.changed(changes);
+        // A storm must not keep it from ending.
+        for _ in 0..TURNS_LAST {
+            let changes = self.watcher.changes();
+            if changes.is_empty() {
+                break;
+            }
+            self.host.changed(changes);
+        }
         self.host.dirty = true;
         self.settle();
     }
