@@ -152,8 +152,7 @@ impl Heard {
 /// The key of a MAC address.
 #[inline]
 fn key(mac: Mac) -> u64 {
-    let [a, b, c, d, e, f] = *mac.as_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    mac.to_bits()
 }
 
 /// The MAC address of an item.

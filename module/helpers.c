@@ -320,11 +320,6 @@ int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int h
 }
 
 /* Offset of the network header from the start of the buffer, not of the packet. */
-unsigned int vnet_skb_network_offset(const struct sk_buff *skb)
-{
-	return skb_network_header(skb) - skb->head;
-}
-
 /* As the kernel's own tunnels do with what skb_tunnel_check_pmtu() made of a packet. */
 void vnet_skb_turn_back(struct sk_buff *skb, struct net_device *dev)
 {
@@ -358,13 +353,6 @@ bool vnet_skb_keep(struct sk_buff *skb)
 }
 
 /* Whether a packet that came in through a socket of IPv4 was sent to a broadcast address. */
-bool vnet_skb_is_broadcast4(const struct sk_buff *skb)
-{
-	const struct rtable *rt = skb_rtable(skb);
-
-	return rt && rt->rt_flags & RTCF_BROADCAST;
-}
-
 bool vnet_skb_is_gso(const struct sk_buff *skb)
 {
 	return skb_is_gso(skb);
@@ -755,14 +743,19 @@ const void *vnet_gro_begin(struct sk_buff *skb, unsigned int len, unsigned int *
 /* Goes on with the Ethernet frame behind the header of len bytes. */
 struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb, const void *start, unsigned int len)
 {
+	struct sk_buff *merged;
+
 	skb_gro_postpull_rcsum(skb, start, len);
 	skb_gro_pull(skb, len);
-	return call_gro_receive(eth_gro_receive, head, skb);
+	merged = call_gro_receive(eth_gro_receive, head, skb);
+	skb_gro_flush_final(skb, merged, 0);
+	return merged;
 }
 
-void vnet_gro_flush_final(struct sk_buff *skb, struct sk_buff *pp, int flush)
+/* The packet goes on as it is. */
+void vnet_gro_refuse(struct sk_buff *skb)
 {
-	skb_gro_flush_final(skb, pp, flush);
+	skb_gro_flush_final(skb, NULL, 1);
 }
 
 bool vnet_gro_same_flow(struct sk_buff *skb)
@@ -777,8 +770,17 @@ void vnet_gro_clear_same_flow(struct sk_buff *skb)
 
 /* Sockets. */
 
-void *vnet_sk_user_data(struct sock *sk)
+/*
+ * Whose socket a packet came in by, how far behind the beginning of the buffer its IP header is, and whether its route says that it
+ * was a broadcast. One call, as it is made for every packet.
+ */
+void *vnet_encap_begin(struct sock *sk, const struct sk_buff *skb, unsigned int *outer, bool *broadcast)
 {
+	const struct rtable *rt = skb_rtable(skb);
+
+	*outer = skb_network_header(skb) - skb->head;
+	/* The routes of IPv6 have no such flag; they are not looked at. */
+	*broadcast = skb->protocol == htons(ETH_P_IP) && rt && rt->rt_flags & RTCF_BROADCAST;
 	return rcu_dereference_sk_user_data(sk);
 }
 

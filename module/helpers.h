@@ -88,11 +88,9 @@ u64 vnet_counter_sum(u64 __percpu *counters, unsigned int index);
 
 bool vnet_skb_may_pull(struct sk_buff *skb, unsigned int len);
 void vnet_skb_turn_back(struct sk_buff *skb, struct net_device *dev);
-unsigned int vnet_skb_network_offset(const struct sk_buff *skb);
 void vnet_skb_drop(struct sk_buff *skb);
 struct sk_buff *vnet_skb_clone(struct sk_buff *skb);
 bool vnet_skb_keep(struct sk_buff *skb);
-bool vnet_skb_is_broadcast4(const struct sk_buff *skb);
 struct sk_buff *vnet_skb_segments(struct sk_buff *skb);
 struct sk_buff *vnet_skb_next(struct sk_buff *skb);
 bool vnet_skb_is_gso(const struct sk_buff *skb);
@@ -128,11 +126,11 @@ bool vnet_is_local6(struct net *net, const struct in6_addr *addr);
 
 const void *vnet_gro_begin(struct sk_buff *skb, unsigned int len, unsigned int *offset);
 struct sk_buff *vnet_gro_receive_inner(struct list_head *head, struct sk_buff *skb, const void *start, unsigned int len);
-void vnet_gro_flush_final(struct sk_buff *skb, struct sk_buff *pp, int flush);
+void vnet_gro_refuse(struct sk_buff *skb);
 bool vnet_gro_same_flow(struct sk_buff *skb);
 void vnet_gro_clear_same_flow(struct sk_buff *skb);
 
-void *vnet_sk_user_data(struct sock *sk);
+void *vnet_encap_begin(struct sock *sk, const struct sk_buff *skb, unsigned int *outer, bool *broadcast);
 void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg);
 void vnet_udp_tunnel_sock_release(struct socket *sock);
 int vnet_group_sock_create(struct net *net, int family, struct socket **sock);

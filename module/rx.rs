@@ -11,10 +11,10 @@ use kernel::prelude::*;
 use vnet_core::abi::{HostCounter, NetCounter};
 use vnet_core::varp::{digest, is_host, is_of_link, judge, Judged, Way};
 use vnet_core::wire::{
-    DataHeader, EthernetHeader, Forwarded, MessageId, VarpMessage, VarpOpcode, DATA_HEADER_LEN,
-    ETHERNET_HEADER_LEN, MESSAGE_HEADER_LEN, VARP_LEN,
+    DataHeader, EthernetHeader, Forwarded, MessageId, VarpMessage, VarpOpcode, WireError,
+    DATA_HEADER_LEN, ETHERNET_HEADER_LEN, MESSAGE_HEADER_LEN, VARP_LEN,
 };
-use vnet_core::Mac;
+use vnet_core::{Mac, VnetId};
 
 use crate::device::Vnet;
 use crate::fdb::Heard;
@@ -29,6 +29,8 @@ use crate::tx::{self, Sender, ECN_MASK};
 use crate::varp::Event;
 
 const UDP_LEN: usize = 8;
+/// Bytes from the message header to the end of the Ethernet header.
+const FRAME_HEADERS_LEN: usize = DATA_HEADER_LEN + ETHERNET_HEADER_LEN;
 
 /// Where a message came from, and where it begins in its packet.
 struct Origin {
@@ -51,8 +53,19 @@ impl Receiver for Namespace {
     }
 
     #[inline]
-    fn receive(&self, skb: SkBuff, guard: &Guard) {
-        let bad = match skb.outer() {
+    fn receive(&self, skb: SkBuff, outer: Option<Outer>, guard: &Guard) {
+        match self.origin(outer, guard) {
+            Ok(origin) => self.received(skb, &origin, guard),
+            Err(bad) => self.count(bad),
+        }
+    }
+}
+
+impl Namespace {
+    /// Where a packet came from, if its outer headers are good.
+    #[inline(always)]
+    fn origin(&self, outer: Option<Outer>, guard: &Guard) -> Result<Origin, HostCounter> {
+        let (host, tos, to_group): (IpAddr, _, _) = match outer {
             Some(Outer::V4 {
                 source,
                 destination,
@@ -61,19 +74,13 @@ impl Receiver for Namespace {
             }) => {
                 let to_group = destination.is_multicast();
                 if source.is_multicast() || source.is_unspecified() {
-                    HostCounter::RxBadOuter
-                } else if broadcast || to_group && !self.is_our_group(destination.into(), guard) {
-                    // A packet to all is none to us alone, and none to our group.
-                    HostCounter::RxOtherGroup
-                } else {
-                    let origin = Origin {
-                        host: source.into(),
-                        tos,
-                        unicast: !to_group,
-                        offset: UDP_LEN,
-                    };
-                    return self.received(skb, &origin, guard);
+                    return Err(HostCounter::RxBadOuter);
                 }
+                // A packet to all is none to us alone, and none to our group.
+                if broadcast || to_group && !self.is_our_group(destination.into(), guard) {
+                    return Err(HostCounter::RxOtherGroup);
+                }
+                (source.into(), tos, to_group)
             }
             Some(Outer::V6 {
                 source,
@@ -86,29 +93,46 @@ impl Receiver for Namespace {
                     || source.is_unspecified()
                     || route::is_local(self.net(), source.into())
                 {
-                    HostCounter::RxBadOuter
-                } else if to_group && !self.is_our_group(destination.into(), guard) {
-                    HostCounter::RxOtherGroup
-                } else {
-                    let origin = Origin {
-                        host: source.into(),
-                        tos,
-                        unicast: !to_group,
-                        offset: UDP_LEN,
-                    };
-                    return self.received(skb, &origin, guard);
+                    return Err(HostCounter::RxBadOuter);
                 }
+                if to_group && !self.is_our_group(destination.into(), guard) {
+                    return Err(HostCounter::RxOtherGroup);
+                }
+                (source.into(), tos, to_group)
             }
-            None => HostCounter::RxShort,
+            None => return Err(HostCounter::RxShort),
         };
-        self.count(bad);
+        Ok(Origin {
+            host,
+            tos,
+            unicast: !to_group,
+            offset: UDP_LEN,
+        })
     }
-}
 
-impl Namespace {
-    /// Takes a packet with good outer headers. Not part of [`Receiver::receive`]: that knows the family at each place.
+    /// Takes a packet with good outer headers.
+    #[inline(always)]
+    fn received(&self, skb: SkBuff, origin: &Origin, guard: &Guard) {
+        // What nearly all packets are: data for this host alone, its headers in one piece.
+        let headers = skb
+            .linear()
+            .get(UDP_LEN..)
+            .and_then(<[u8]>::first_chunk::<FRAME_HEADERS_LEN>)
+            .filter(|_| origin.unicast);
+        let Some(headers) = headers else {
+            return self.any(skb, origin, guard);
+        };
+        let Ok((id, frame)) = frame_headers(headers) else {
+            return self.any(skb, origin, guard);
+        };
+        if let Err(reason) = self.frame(skb, &id, &frame, origin, guard) {
+            self.count(reason);
+        }
+    }
+
+    /// Takes any other packet with good outer headers.
     #[inline(never)]
-    fn received(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) {
+    fn any(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) {
         let message = match kind_of(&mut skb) {
             Ok(message) => message,
             Err(reason) => return self.count(reason),
@@ -133,7 +157,6 @@ impl Namespace {
     }
 
     /// Takes a message that begins at the offset.
-    #[inline]
     fn message(&self, skb: SkBuff, message: MessageId, origin: &Origin, guard: &Guard) {
         let done = match message {
             MessageId::Vudp => self.data(skb, origin, guard),
@@ -147,26 +170,34 @@ impl Namespace {
     }
 
     /// Takes a frame.
-    #[inline]
+    #[inline(never)]
     fn data(&self, mut skb: SkBuff, origin: &Origin, guard: &Guard) -> Result<(), HostCounter> {
-        const BOTH: usize = DATA_HEADER_LEN + ETHERNET_HEADER_LEN;
         let headers = skb
-            .pull(origin.offset.saturating_add(BOTH))
+            .pull(origin.offset.saturating_add(FRAME_HEADERS_LEN))
             .and_then(|bytes| bytes.get(origin.offset..))
-            .and_then(<[u8]>::first_chunk::<BOTH>);
-        let Some((header, frame)) = headers.and_then(|bytes| bytes.split_first_chunk()) else {
+            .and_then(<[u8]>::first_chunk::<FRAME_HEADERS_LEN>);
+        let Some(headers) = headers else {
             return self.cut_off(skb, origin, guard);
         };
-        let id = match DataHeader::parse_fixed(header) {
-            Ok(header) => header.id,
-            Err(error) => return Err(error.counter()),
-        };
-        let frame = EthernetHeader::parse(frame).map_err(|_| HostCounter::RxShort)?;
+        let (id, frame) = frame_headers(headers).map_err(|error| error.counter())?;
+        self.frame(skb, &id, &frame, origin, guard)
+    }
+
+    /// Takes a frame whose headers were read.
+    #[inline(always)]
+    fn frame(
+        &self,
+        skb: SkBuff,
+        id: &VnetId,
+        header: &EthernetHeader,
+        origin: &Origin,
+        guard: &Guard,
+    ) -> Result<(), HostCounter> {
         let device = self
             .find(id.as_bytes(), guard)
             .ok_or(HostCounter::RxUnknownNet)?;
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
-        if let Err(reason) = deliver(vnet, device, skb, &frame, origin, guard) {
+        if let Err(reason) = deliver(vnet, device, skb, header, origin, guard) {
             vnet.count(reason);
             device.count_rx_dropped();
         }
@@ -385,6 +416,14 @@ impl Namespace {
     }
 }
 
+/// Reads the headers of a frame.
+#[inline]
+fn frame_headers(headers: &[u8; FRAME_HEADERS_LEN]) -> Result<(VnetId, EthernetHeader), WireError> {
+    let (header, frame) = headers.split_first_chunk().ok_or(WireError::Short)?;
+    let id = DataHeader::parse_fixed(header)?.id;
+    Ok((id, EthernetHeader::parse(frame)?))
+}
+
 /// What kind of message follows the UDP header.
 #[inline]
 fn kind_of(skb: &mut SkBuff) -> Result<MessageId, HostCounter> {
@@ -412,7 +451,7 @@ fn watched(vnet: &Vnet, mac: Mac, host: IpAddr, care_of: IpAddr) {
 }
 
 /// Hands the frame in a packet to the vnet's device. The reason, if it was dropped.
-#[inline]
+#[inline(always)]
 fn deliver(
     vnet: &Vnet,
     device: &OwnDevice<Vnet>,
@@ -449,8 +488,8 @@ fn deliver(
     let note = vnet
         .fdb()
         .note(header.source, header.destination, origin.host);
-    let leads_back = !is_of_link(origin.host) || has_device(vnet, guard);
-    if !leads_back || !note.is_there() {
+    if !note.is_there() {
+        let leads_back = !is_of_link(origin.host) || has_device(vnet, guard);
         let heard = if leads_back {
             vnet.fdb().hear(header.source, Some(origin.host), guard)
         } else {

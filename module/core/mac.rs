@@ -28,16 +28,23 @@ impl Mac {
         &self.0
     }
 
+    /// The address as a number, its first byte the least: what is done with it so is done at once, not byte by byte.
+    #[inline]
+    pub const fn to_bits(&self) -> u64 {
+        let [a, b, c, d, e, f] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+    }
+
     /// Whether it addresses a group; the broadcast address does.
     #[inline]
     pub const fn is_group(&self) -> bool {
-        self.0[0] & 1 != 0
+        self.to_bits() & 1 != 0
     }
 
     /// Whether all bytes are zero.
     #[inline]
     pub const fn is_zero(&self) -> bool {
-        matches!(self.0, [0, 0, 0, 0, 0, 0])
+        self.to_bits() == 0
     }
 
     /// Whether a frame may come from it, and a table may hold it: neither zero nor a group.

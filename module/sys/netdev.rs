@@ -220,7 +220,7 @@ impl<T: Driver> OwnDevice<T> {
     }
 
     /// Counts and delivers a frame that has entered the device. False if it had to be dropped.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn deliver(&self, skb: SkBuff, _guard: &Guard) -> bool {
         let (device, len) = (self.device.as_ptr(), skb.len());
         // SAFETY: A device of the driver `T`, registered as RCU readers found it; the packet is given away.

@@ -132,11 +132,10 @@ impl SkBuff {
         self.linear().get(..len)
     }
 
-    /// The outer IP header of a packet that came in through a UDP socket.
+    /// The outer IP header of a packet that came in through a UDP socket, `offset` bytes behind the beginning of the buffer.
     #[inline]
-    pub(crate) fn outer(&self) -> Option<Outer> {
-        // SAFETY: The packet is alive.
-        let offset = unsafe { bindings::vnet_skb_network_offset(self.as_ptr()) } as usize;
+    pub(super) fn outer(&self, offset: u32, broadcast: bool) -> Option<Outer> {
+        let offset = offset as usize;
         let raw = self.raw();
         let len = (raw.tail as usize).checked_sub(offset)?;
         // SAFETY: From `head` to `tail` is the linear part of the buffer, and the header begins before its end.
@@ -150,8 +149,7 @@ impl SkBuff {
                     source: Ipv4Addr::from(source),
                     destination: Ipv4Addr::from(destination),
                     tos: second,
-                    // SAFETY: The packet is alive, and its route is one of IPv4.
-                    broadcast: unsafe { bindings::vnet_skb_is_broadcast4(self.as_ptr()) },
+                    broadcast,
                 })
             }
             6 => {
@@ -294,7 +292,7 @@ impl SkBuff {
 
     /// Makes a frame one that came in on a device: takes the Ethernet header off, and the outer congestion marks over
     /// (RFC 6040).
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enter(&mut self, device: &Device, outer_tos: u8) -> Result<(), NotEntered> {
         if self.linear().len() < vnet_core::wire::ETHERNET_HEADER_LEN {
             return Err(NotEntered::Cut);

@@ -15,7 +15,7 @@ use super::net::Net;
 use super::rcu::{self, Guard};
 use super::route::{in6, Route};
 use super::rtnl::Rtnl;
-use super::skb::SkBuff;
+use super::skb::{Outer, SkBuff};
 
 /// Who receives what comes in through a tunnel's socket.
 pub(crate) trait Receiver: Sync + 'static {
@@ -24,8 +24,8 @@ pub(crate) trait Receiver: Sync + 'static {
 
     /// Whether packets with this header may be put together at all.
     fn may_aggregate(header: &[u8]) -> bool;
-    /// Takes a packet, which begins with the UDP header. Softirq, under RCU.
-    fn receive(&self, skb: SkBuff, guard: &Guard);
+    /// Takes a packet, which begins with the UDP header, and what its IP header says, if that is whole. Softirq, under RCU.
+    fn receive(&self, skb: SkBuff, outer: Option<Outer>, guard: &Guard);
 }
 
 /// A family of underlay addresses.
@@ -312,16 +312,6 @@ impl UdpSocket {
     }
 }
 
-/// The receiver of a socket, if it is not being closed.
-///
-/// # Safety
-///
-/// `sk` must be a socket that was opened for an `R`, and RCU held as long as the result is used.
-unsafe fn receiver<'a, R: Receiver>(sk: *mut bindings::sock) -> Option<&'a R> {
-    // SAFETY: By the caller's promise; closing the socket waits for RCU.
-    unsafe { bindings::vnet_sk_user_data(sk).cast::<R>().as_ref() }
-}
-
 unsafe extern "C" fn encap_rcv<R: Receiver>(
     sk: *mut bindings::sock,
     skb: *mut bindings::sk_buff,
@@ -332,9 +322,17 @@ unsafe extern "C" fn encap_rcv<R: Receiver>(
     let Some(skb) = NonNull::new(skb).map(|skb| unsafe { SkBuff::from_raw(skb) }) else {
         return 0;
     };
-    // SAFETY: The socket was opened for an `R`, and RCU is held.
-    if let Some(receiver) = unsafe { receiver::<R>(sk) } {
-        receiver.receive(skb, &guard);
+    let (mut offset, mut broadcast) = (0, false);
+    // SAFETY: The socket was opened for an `R`, if it is not being closed, and closing it waits for RCU, which is held. The packet
+    // is alive.
+    let receiver = unsafe {
+        bindings::vnet_encap_begin(sk, skb.as_ptr(), &mut offset, &mut broadcast)
+            .cast::<R>()
+            .as_ref()
+    };
+    if let Some(receiver) = receiver {
+        let outer = skb.outer(offset, broadcast);
+        receiver.receive(skb, outer, &guard);
     }
     0
 }
@@ -352,8 +350,6 @@ unsafe extern "C" fn gro_receive<R: Receiver>(
     head: *mut bindings::list_head,
     skb: *mut bindings::sk_buff,
 ) -> *mut bindings::sk_buff {
-    let mut merged = core::ptr::null_mut();
-    let mut flush = 1;
     let len = R::HEADER_LEN;
     // SAFETY: C passes a packet under GRO. `header` is null or points to `len` bytes until the packet is changed.
     unsafe {
@@ -364,13 +360,12 @@ unsafe extern "C" fn gro_receive<R: Receiver>(
             let bytes = core::slice::from_raw_parts(header, len);
             if R::may_aggregate(bytes) {
                 keep_same_flow(head, offset, bytes);
-                merged = bindings::vnet_gro_receive_inner(head, skb, header.cast(), len as u32);
-                flush = 0;
+                return bindings::vnet_gro_receive_inner(head, skb, header.cast(), len as u32);
             }
         }
-        bindings::vnet_gro_flush_final(skb, merged, flush);
+        bindings::vnet_gro_refuse(skb);
     }
-    merged
+    core::ptr::null_mut()
 }
 
 /// Of the packets that are held, only those with the same header may be put together with one.
