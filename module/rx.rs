@@ -163,6 +163,8 @@ impl Namespace {
             MessageId::Varp => self.varp(skb, origin, guard),
             // A wrapped packet in a wrapped packet.
             MessageId::Vfwd => Err(HostCounter::RxForwardRefused),
+            // No vnet here is sealed: its frames are for others in the group.
+            MessageId::Sealed => Err(HostCounter::RxUnknownNet),
         };
         if let Err(reason) = done {
             self.count(reason);

@@ -15,6 +15,7 @@ pub mod abi;
 pub mod id;
 pub mod mac;
 pub mod rate;
+pub mod sealed;
 pub mod settings;
 pub mod time;
 pub mod varp;

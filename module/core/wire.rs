@@ -9,6 +9,7 @@ mod data;
 mod ethernet;
 mod forward;
 mod relay;
+mod sealed;
 mod varp;
 
 use core::fmt;
@@ -20,6 +21,10 @@ pub use data::{DataHeader, DATA_HEADER_LEN};
 pub use ethernet::{EthernetHeader, ETHERNET_HEADER_LEN};
 pub use forward::{ForwardHeader, Forwarded, FORWARD_HEADER_MAX};
 pub use relay::{Relay, Relayed};
+pub use sealed::{
+    Hello, HelloStep, Opened, SealedHeader, FRAME, HELLO_LEN, SEALED_HEADER_LEN, SEALED_KIND_LEN,
+    SEALED_TAG_LEN,
+};
 pub use varp::{VarpAddr, VarpMessage, VarpOpcode, VARP_LEN};
 
 /// UDP port of everything, source and destination, unless set.
@@ -48,6 +53,8 @@ pub enum MessageId {
     Vudp = 2,
     /// A multicast packet, passed on by a host that is a peer.
     Vfwd = 3,
+    /// Anything of a sealed vnet.
+    Sealed = 4,
 }
 
 impl MessageId {
@@ -58,6 +65,7 @@ impl MessageId {
             1 => Some(Self::Varp),
             2 => Some(Self::Vudp),
             3 => Some(Self::Vfwd),
+            4 => Some(Self::Sealed),
             _ => None,
         }
     }
@@ -85,6 +93,8 @@ pub enum Message<'a> {
     Varp(VarpMessage),
     /// What follows the message header of a forwarded packet; [`Forwarded::parse`] checks it.
     Forward(&'a [u8]),
+    /// What is in clear of a sealed message, and the sealed bytes, the authentication tag at their end.
+    Sealed(SealedHeader, &'a [u8]),
 }
 
 impl<'a> Message<'a> {
@@ -101,6 +111,11 @@ impl<'a> Message<'a> {
                     .split_first_chunk::<MESSAGE_HEADER_LEN>()
                     .ok_or(WireError::Short)?;
                 Ok(Self::Forward(packet))
+            }
+            MessageId::Sealed => {
+                let header = SealedHeader::parse(datagram)?;
+                let sealed = datagram.get(SEALED_HEADER_LEN..).unwrap_or_default();
+                Ok(Self::Sealed(header, sealed))
             }
         }
     }

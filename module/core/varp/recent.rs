@@ -117,7 +117,9 @@ fn hash(seed: u64, bytes: &[u8]) -> u64 {
 pub fn digest(source: IpAddr, message: &[u8]) -> u64 {
     let source = hash(0, &octets(source));
     match (MessageId::parse(message), message) {
-        (Ok(MessageId::Vudp), [m0, m1, _, _, rest @ ..]) => hash(hash(source, &[*m0, *m1]), rest),
+        (Ok(MessageId::Vudp | MessageId::Sealed), [m0, m1, _, _, rest @ ..]) => {
+            hash(hash(source, &[*m0, *m1]), rest)
+        }
         (Ok(MessageId::Varp), _) => hash(source, message.get(..VARP_LEN).unwrap_or(message)),
         _ => hash(source, message),
     }

@@ -5,7 +5,7 @@
 //! A relayed message has the source address of the host that made it, so that it cannot be told from the message itself. Without a
 //! mark it would be forwarded again, in a circle for ever where there are several pairs of peers between two networks, and a host
 //! that hears several relays would take it several times. The mark stands where it is ignored by whoever does not know it, the
-//! originals among them: in the opcode of data, and after the end of a VARP message.
+//! originals among them: in the opcode of data and of sealed messages, and after the end of a VARP message.
 
 use core::net::IpAddr;
 use core::num::NonZeroU16;
@@ -59,7 +59,7 @@ impl Relay {
     /// Who relayed a message; none if it comes from the host that made it.
     pub fn read(message: &[u8]) -> Option<Self> {
         let at = match MessageId::parse(message).ok()? {
-            MessageId::Vudp => MESSAGE_HEADER_LEN - MARK_LEN,
+            MessageId::Vudp | MessageId::Sealed => MESSAGE_HEADER_LEN - MARK_LEN,
             MessageId::Varp => VARP_LEN,
             MessageId::Vfwd => return None,
         };
@@ -70,7 +70,7 @@ impl Relay {
     /// Marks a message. None if it is neither data nor a whole VARP message: nothing else is relayed.
     pub fn mark(self, message: &[u8]) -> Option<Relayed<'_>> {
         let (keep, rest) = match MessageId::parse(message).ok()? {
-            MessageId::Vudp => (
+            MessageId::Vudp | MessageId::Sealed => (
                 MESSAGE_HEADER_LEN - MARK_LEN,
                 message.get(MESSAGE_HEADER_LEN..)?,
             ),

@@ -9,8 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use vnet_core::varp::{Judged, digest, is_host, judge};
 use vnet_core::wire::{
-    DataHeader, EthernetHeader, ForwardHeader, Forwarded, Message, MessageId, PORT_DEFAULT, Relay,
-    VARP_LEN, VarpMessage,
+    DataHeader, EthernetHeader, ForwardHeader, Forwarded, Message, MessageId, Opened, PORT_DEFAULT,
+    Relay, VARP_LEN, VarpMessage,
 };
 use vnet_core::{Mac, VnetId};
 use vnet_netlink::attributes::Reader;
@@ -35,6 +35,12 @@ pub fn wire(bytes: &[u8]) {
         }
         Ok(Message::Varp(_)) => varp(bytes),
         Ok(Message::Forward(packet)) => forward(packet),
+        Ok(Message::Sealed(header, sealed)) => {
+            let (before, after) = bytes.split_at(28);
+            assert_eq!(header.emit()[4..], before[4..]);
+            assert_eq!(after, sealed);
+            opened(sealed);
+        }
         Err(error) => {
             let _ = (error.counter(), error.to_string());
         }
@@ -48,6 +54,20 @@ pub fn wire(bytes: &[u8]) {
             assert_eq!(digest(SENDER, &marked), digest(SENDER, bytes));
         }
         None => assert_eq!(Relay::read(bytes), None),
+    }
+}
+
+/// What was sealed, once it is open.
+pub fn opened(bytes: &[u8]) {
+    match Opened::parse(bytes) {
+        Ok(Opened::Frame(frame)) => assert_eq!(frame, &bytes[2..]),
+        Ok(Opened::Varp(message)) => varp(message),
+        Ok(Opened::Hello(hello)) => {
+            assert_eq!(Opened::parse(&hello.emit()), Ok(Opened::Hello(hello)))
+        }
+        Err(error) => {
+            let _ = (error.counter(), error.to_string());
+        }
     }
 }
 

@@ -236,7 +236,7 @@ fn only_whole_messages_are_relayed_and_only_the_mark_is_one() {
         &data[..3],
         &varp[..VARP_LEN - 1],
         &wrapped,
-        &[0, 4, 0, 0, 0],
+        &[0, 5, 0, 0, 0],
     ] {
         assert_eq!(relay.mark(message), None, "{message:?}");
         assert_eq!(Relay::read(message), None, "{message:?}");

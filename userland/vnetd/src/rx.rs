@@ -128,6 +128,8 @@ impl Worker {
                     None => self.shared.count(HostCounter::RxUnknownNet),
                 }
             }
+            // No vnet here is sealed: its frames are for others in the group.
+            Ok(Message::Sealed(..)) => self.shared.count(HostCounter::RxUnknownNet),
             Ok(Message::Forward(packet)) => {
                 if let Err(reason) = self.unwrap(turn, packet, origin) {
                     self.shared.count(reason);

@@ -304,6 +304,7 @@ impl World {
                     VarpOpcode::Announce => sent.announces += 1,
                     _ => sent.withdraws += 1,
                 },
+                (Message::Sealed(..), _) => panic!("no vnet is sealed here"),
             }
         }
         let all = &mut self.sent;
@@ -479,6 +480,7 @@ fn allowed(packet: &Packet, host: IpAddr, peers: usize, released: usize) -> Sent
         Message::Forward(_) => {
             (allowed.announces, allowed.relayed) = (1, 1);
         }
+        Message::Sealed(..) => panic!("no vnet is sealed here"),
     }
     if packet.to == To::Group {
         allowed.wrapped = peers;
