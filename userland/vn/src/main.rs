@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod exec;
 mod failure;
+mod interrupt;
 mod lock;
 mod output;
 mod plan;

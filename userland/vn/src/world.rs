@@ -5,6 +5,8 @@
 use vnet_core::VnetId;
 use vnet_netlink::{Client, Endpoint, Error, Link, Links, Net, NetConfig};
 
+use crate::interrupt::Held;
+
 /// Vnets and network devices.
 pub(crate) trait World {
     fn nets(&mut self) -> Result<Vec<Net>, Error>;
@@ -20,12 +22,17 @@ pub(crate) trait World {
     /// Keeps the kernel from giving the device an address by itself.
     fn set_no_address(&mut self, index: u32) -> Result<(), Error>;
     fn set_up(&mut self, index: u32, up: bool) -> Result<(), Error>;
+    /// Fails if somebody wants this program to end.
+    fn check_interrupt(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
 }
 
 /// The vnets and devices of the network namespace of this thread.
 pub(crate) struct Kernel {
     pub(crate) client: Client,
     pub(crate) links: Links,
+    held: Option<Held>,
 }
 
 impl Kernel {
@@ -33,7 +40,14 @@ impl Kernel {
         Ok(Self {
             client: Client::open(endpoint)?,
             links: Links::open()?,
+            held: None,
         })
+    }
+
+    /// From now on, a signal that would end this program makes [`World::check_interrupt`] fail instead.
+    pub(crate) fn hold_interrupts(&mut self) -> anyhow::Result<()> {
+        self.held = Some(Held::new()?);
+        Ok(())
     }
 }
 
@@ -80,5 +94,9 @@ impl World for Kernel {
 
     fn set_up(&mut self, index: u32, up: bool) -> Result<(), Error> {
         self.links.set_up(index, up)
+    }
+
+    fn check_interrupt(&mut self) -> anyhow::Result<()> {
+        self.held.as_ref().map_or(Ok(()), Held::check)
     }
 }

@@ -99,6 +99,7 @@ pub(crate) fn apply(context: &mut Context, arguments: &ApplyArgs) -> anyhow::Res
         said = diff.lines.iter().try_for_each(|line| context.line(line));
     }
     if !context.options.dry_run {
+        kernel.hold_interrupts()?;
         let done = all_or_nothing(&mut kernel, &diff.acts);
         remarks(&mut kernel.client);
         done?;

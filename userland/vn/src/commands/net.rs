@@ -153,6 +153,7 @@ fn create(context: &mut Context, create: Create) -> anyhow::Result<()> {
     if context.options.dry_run {
         return print(context, &steps);
     }
+    kernel.hold_interrupts()?;
     let net = plan::all_or_nothing(&mut kernel, &steps)?;
     remarks(&mut kernel.client);
     if let Some(net) = net {

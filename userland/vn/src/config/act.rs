@@ -184,7 +184,8 @@ fn perform_step(step: &Step, store: &mut dyn Store) -> anyhow::Result<Vec<Act>> 
 pub(crate) fn all_or_nothing(store: &mut dyn Store, acts: &[Act]) -> anyhow::Result<()> {
     let mut undo: Vec<Vec<Act>> = Vec::new();
     for act in acts {
-        match act.perform(store) {
+        let done = store.check_interrupt().and_then(|()| act.perform(store));
+        match done {
             Ok(undoes) => undo.push(undoes),
             Err(error) => {
                 let mut errors = vec![error];

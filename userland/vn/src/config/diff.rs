@@ -43,6 +43,8 @@ struct Plan {
     then: Vec<Act>,
     /// What is not in the way goes when all else has succeeded.
     last: Vec<Act>,
+    /// Bridges go at the very end: one that is made again, as something else failed, has lost its addresses.
+    bridges: Vec<Act>,
 }
 
 impl Plan {
@@ -76,6 +78,7 @@ pub(crate) fn diff(
     let mut acts = plan.first;
     acts.extend(plan.then);
     acts.extend(plan.last);
+    acts.extend(plan.bridges);
     Ok(Diff {
         lines: plan.lines,
         acts,
@@ -206,7 +209,7 @@ fn detach(port: &str, bridge: &str) -> Act {
     })
 }
 
-/// The steps that take the vnet's device off its bridge, and delete that if it was made for a vnet and is not wanted.
+/// The steps that take the vnet's device off its bridge, which is deleted at the end if it was made for a vnet and is not wanted.
 fn leave(
     wanted: &Config,
     state: &State,
@@ -225,7 +228,8 @@ fn leave(
         plan.line(format_args!("- bridge {}", bridge.name));
         let guests = guests(state, net, bridge);
         acts.extend(guests.iter().map(|guest| detach(&guest.name, &bridge.name)));
-        acts.push(Act::Step(Step::DeleteBridge(bridge.name.clone())));
+        let delete = Step::DeleteBridge(bridge.name.clone());
+        plan.bridges.push(Act::Step(delete));
     }
     Ok(acts)
 }
@@ -238,6 +242,13 @@ fn remove(
     plan: &mut Plan,
 ) -> Result<(), Refused> {
     let id = net.net.id;
+    if net.net.netnsid.is_some() {
+        return Err(Refused::new(format!(
+            "{} of vnet {id} was moved to another network namespace, where it could not be made again if something fails",
+            net.net.ifname
+        ))
+        .hint(format!("delete it by itself with: vn net delete {id}")));
+    }
     plan.line(format_args!("- net {id}"));
     let mut acts = Vec::new();
     let bridge = bridge(state, net);
@@ -411,9 +422,10 @@ fn change(
             net.net.ifname
         )));
     }
-    // A host is listed before none but those listed is accepted from.
-    lists(section, net, permission, plan);
+    // A host is listed before none but those listed is accepted from, and taken off the list after all are.
+    let unlist = lists(section, net, permission, plan);
     settings(section, net, plan);
+    plan.then.extend(unlist);
 
     let now = bridge(state, net);
     match (&section.bridge, now) {
@@ -484,12 +496,19 @@ fn settings(section: &NetSection, net: &NetState, plan: &mut Plan) {
     }
 }
 
-fn lists(section: &NetSection, net: &NetState, permission: Permission, plan: &mut Plan) {
+/// Lists hosts and makes static entries. Returns the steps that take hosts off the list.
+fn lists(
+    section: &NetSection,
+    net: &NetState,
+    permission: Permission,
+    plan: &mut Plan,
+) -> Vec<Act> {
     let id = section.id;
+    let mut unlist = Vec::new();
     let (listed, found): (&BTreeSet<IpAddr>, _) = (&section.listed, &net.section.listed);
     for addr in found.difference(listed).filter(|_| permission.prune) {
         plan.line(format_args!("- net {id} listed {addr}"));
-        plan.then.push(Act::Unlist {
+        unlist.push(Act::Unlist {
             net: id,
             addr: *addr,
         });
@@ -526,4 +545,5 @@ fn lists(section: &NetSection, net: &NetState, permission: Permission, plan: &mu
             was,
         });
     }
+    unlist
 }

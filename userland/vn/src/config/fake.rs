@@ -13,10 +13,11 @@ use vnet_netlink::{
 };
 
 use super::Config;
-use super::act::all_or_nothing;
+use super::act::{Act, all_or_nothing};
 use super::diff::{Permission, diff};
 use super::state::{State, Store};
-use crate::failure::Report;
+use crate::failure::{Refused, Report};
+use crate::plan::Step;
 use crate::world::World;
 
 /// A kernel; the `fail`th change is refused.
@@ -31,6 +32,9 @@ struct Fake {
     index: u32,
     changes: usize,
     fail: Option<usize>,
+    /// Before the how many-th step somebody wants the program to end.
+    interrupt: Option<usize>,
+    steps: usize,
 }
 
 fn refusal(errno: Errno) -> Error {
@@ -203,6 +207,14 @@ impl World for Fake {
     fn set_up(&mut self, index: u32, up: bool) -> Result<(), Error> {
         self.change()?;
         self.at(index)?.up = up;
+        Ok(())
+    }
+
+    fn check_interrupt(&mut self) -> anyhow::Result<()> {
+        self.steps += 1;
+        if Some(self.steps) == self.interrupt {
+            return Err(Refused::new("interrupted by SIGTERM").into());
+        }
         Ok(())
     }
 }
@@ -515,6 +527,78 @@ fn whatever_fails_all_is_as_it_was() {
             );
         }
     }
+}
+
+#[test]
+fn whenever_it_is_interrupted_all_is_as_it_was() {
+    for (from, to) in [("", FIRST), (FIRST, SECOND), (FIRST, "")] {
+        let mut before = Fake::new();
+        before.apply(from, PRUNE).expect("the beginning");
+        before.steps = 0;
+        let mut done = before.clone();
+        done.apply(to, FORCE).expect("done");
+        for step in 1..=done.steps {
+            let mut fake = before.clone();
+            fake.interrupt = Some(step);
+            let error = fake.apply(to, FORCE).expect_err("an interruption");
+            assert!(
+                error.starts_with("vn: nothing was changed: interrupted by SIGTERM"),
+                "{error}"
+            );
+            assert_eq!(fake.state(), before.state(), "before step {step}: {error}");
+        }
+        let mut fake = before.clone();
+        fake.interrupt = Some(done.steps + 1);
+        fake.apply(to, FORCE).expect("it comes too late");
+        assert_eq!(fake.state(), done.state());
+    }
+}
+
+/// The steps from one file to another.
+fn acts(from: &str, to: &str) -> Vec<Act> {
+    let mut fake = Fake::new();
+    fake.apply(from, PRUNE).expect("the beginning");
+    let state = State::gather(&mut fake).expect("a state");
+    let wanted = Config::parse(to).expect("a file");
+    diff(&wanted, &state, FORCE).expect("a difference").acts
+}
+
+#[test]
+fn who_may_send_before_and_after_may_in_between() {
+    let any = "[[net]]\nid = \"0005\"\n";
+    let listed = "[[net]]\nid = \"0005\"\nremotes = \"listed\"\nlisted = [\"192.0.2.2\"]\n";
+    assert!(matches!(
+        acts(listed, any)[..],
+        [Act::NetSet { .. }, Act::Unlist { .. }]
+    ));
+    assert!(matches!(
+        acts(any, listed)[..],
+        [Act::List { .. }, Act::NetSet { .. }]
+    ));
+}
+
+#[test]
+fn bridges_are_deleted_when_nothing_else_can_fail() {
+    for (from, to) in [(FIRST, SECOND), (FIRST, "")] {
+        let acts = acts(from, to);
+        let is_deletion = |act: &Act| matches!(act, Act::Step(Step::DeleteBridge(_)));
+        let first = acts.iter().position(is_deletion).expect("a deletion");
+        assert!(acts[first..].iter().all(is_deletion), "{acts:?}");
+    }
+}
+
+#[test]
+fn a_vnet_that_cannot_be_made_again_is_not_removed() {
+    let mut fake = first();
+    let id = "0006".parse().expect("an id");
+    fake.nets.get_mut(&id).expect("it").netnsid = Some(1);
+    let before = fake.state();
+    let error = fake.apply("", FORCE).expect_err("refused");
+    assert!(
+        error.contains("was moved to another network namespace"),
+        "{error}"
+    );
+    assert_eq!(fake.state(), before);
 }
 
 #[test]

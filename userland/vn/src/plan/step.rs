@@ -202,7 +202,8 @@ pub(crate) fn all_or_nothing(world: &mut dyn World, steps: &[Step]) -> anyhow::R
     let mut undo = Vec::new();
     let mut net = None;
     for step in steps {
-        match step.perform(world) {
+        let done = world.check_interrupt().and_then(|()| step.perform(world));
+        match done {
             Ok(done) => {
                 undo.extend(done.undo);
                 net = net.or(done.net);

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+
+//! Signals that would end this program between two steps. Who makes changes holds them back, looks between steps whether one
+//! came, and undoes what was done. While one step waits for the kernel, nothing can be undone; that is short.
+
+use anyhow::Context as _;
+use nix::sys::signal::{SigSet, SigmaskHow, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+use crate::failure::Refused;
+
+/// Those that people and service managers send.
+const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
+/// Holds the signals back as long as it lives.
+pub(crate) struct Held {
+    arrivals: SignalFd,
+    before: SigSet,
+}
+
+impl Held {
+    /// From now on.
+    pub(crate) fn new() -> anyhow::Result<Self> {
+        let signals: SigSet = SIGNALS.into_iter().collect();
+        let failed = "cannot hold signals back";
+        let arrivals =
+            SignalFd::with_flags(&signals, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+                .context(failed)?;
+        let before = signals
+            .thread_swap_mask(SigmaskHow::SIG_BLOCK)
+            .context(failed)?;
+        Ok(Self { arrivals, before })
+    }
+
+    /// Fails if one has come.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        let Some(arrival) = self
+            .arrivals
+            .read_signal()
+            .context("cannot look for signals")?
+        else {
+            return Ok(());
+        };
+        let number = i32::try_from(arrival.ssi_signo).unwrap_or_default();
+        let name = Signal::try_from(number).map_or("a signal", Signal::as_str);
+        Err(Refused::new(format!("interrupted by {name}")).into())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // That can only fail for a mask that is none.
+        let _ = self.before.thread_set_mask();
+    }
+}
