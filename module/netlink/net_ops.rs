@@ -125,11 +125,16 @@ impl Handler<VnetFamily> for NetSet {
             return Ok(());
         }
         vnet.change(&mut rtnl, |vnet, rtnl| {
-            // First what can fail.
+            let before = device.mtu();
             if let Some(mtu) = mtu {
                 device.change_mtu(mtu, rtnl)?;
             }
-            vnet.configure(&settings, rtnl)
+            let configured = vnet.configure(&settings, rtnl);
+            if configured.is_err() && mtu.is_some() {
+                // All or nothing. It was that before, so that it can be.
+                let _ = device.change_mtu(before, rtnl);
+            }
+            configured
         })
     }
 }
