@@ -118,6 +118,13 @@ fn is_device_name(name: &str) -> bool {
     (1..=15).contains(&name.len()) && name != "." && name != ".." && !name.contains(strange)
 }
 
+/// What the underlay's MTU leaves for the inner packets.
+fn inner_mtu(outer: u32, v6: bool) -> u32 {
+    let overhead = if v6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
+    let (min, max) = abi::MTU_RANGE;
+    outer.saturating_sub(overhead as u32).clamp(min, max)
+}
+
 impl Host {
     /// A host without vnets.
     pub(crate) fn new(shared: Arc<Shared>) -> nix::Result<Self> {
@@ -182,27 +189,25 @@ impl Host {
 
     /// Largest MTU of a vnet that the underlay carries without fragments, if something is known of it.
     pub(crate) fn underlay_mtu(&mut self) -> Option<u32> {
-        let target = self.settings.group.or(self.settings.peers.first().copied());
-        let device = self.settings.device;
-        let through = match (target, self.joined) {
-            (Some(IpAddr::V6(_)), Some((_, joined))) if device == 0 => Some(joined),
-            (Some(target), _) => self.rtnl.route_to(target, device).map(|(out, _)| out),
-            (None, _) => None,
-        };
-        let link = self.links.get(&through.unwrap_or(device))?;
-        Some(self.inner_mtu(link.mtu))
-    }
-
-    fn inner_mtu(&self, outer: u32) -> u32 {
-        let any_v6 = self
-            .settings
+        let settings = &self.settings;
+        let group = settings
             .group
-            .iter()
-            .chain(&self.settings.peers)
-            .any(IpAddr::is_ipv6);
-        let overhead = if any_v6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
-        let (min, max) = abi::MTU_RANGE;
-        outer.saturating_sub(overhead as u32).clamp(min, max)
+            .filter(|_| settings.flood == abi::host::FLOOD_GROUP);
+        let (device, joined) = (settings.device, self.joined);
+        let mut smallest = None;
+        for target in group.iter().chain(&settings.peers) {
+            let through = match joined {
+                Some((_, joined)) if device == 0 && target.is_multicast() && target.is_ipv6() => {
+                    Some(joined)
+                }
+                _ => self.rtnl.route_to(*target, device).map(|(out, _)| out),
+            };
+            if let Some(link) = through.and_then(|through| self.links.get(&through)) {
+                let mtu = inner_mtu(link.mtu, target.is_ipv6());
+                smallest = Some(smallest.map_or(mtu, |least: u32| least.min(mtu)));
+            }
+        }
+        smallest.or_else(|| Some(inner_mtu(self.links.get(&device)?.mtu, false)))
     }
 
     /// Looks up by which of our addresses the group and the peers know us.
@@ -445,7 +450,7 @@ impl Host {
         let link = found.map_err(|error| Refusal::new(error, "cannot find the new device"))?;
         let default = self
             .underlay_mtu()
-            .unwrap_or_else(|| self.inner_mtu(MTU_ASSUMED));
+            .unwrap_or_else(|| inner_mtu(MTU_ASSUMED, false));
         let mtu = mtu.unwrap_or(default);
         self.rtnl
             .set_mtu(link.index, mtu)
