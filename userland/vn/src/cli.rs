@@ -18,7 +18,7 @@ IDs are hexadecimal: up to eight fields of up to four digits, missing ones in fr
 A noun without a verb lists, or shows the status.
 
 Exit status: 0 done, 1 usage, 2 refused by the kernel or the world, 4 vn check \
-has found a fault.";
+has found a fault, or nobody answered vn ping.";
 
 /// Environment variable that names the socket of vnetd.
 const SOCKET_VARIABLE: &str = "VNETD_SOCKET";

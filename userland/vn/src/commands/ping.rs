@@ -22,7 +22,7 @@ use crate::probe::{Asker, PRESENCE, Wire};
 /// How long is waited for an answer to the last question at least.
 const LAST: Duration = Duration::from_secs(1);
 /// Exit status: nobody answered.
-const SILENCE: u8 = 2;
+const SILENCE: u8 = 4;
 
 /// What is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
