@@ -79,32 +79,43 @@ done
 # A machine moves from daemon to module, and on to the other daemon.
 M=02:00:00:00:00:99
 vm m h1 0005 10.0.0.9 $M
-reaches a3 10.0.0.9
-equal "behind h1" "$(where h3 $M)" 192.0.2.1
-from=h1
-for to in h2 h3 h1; do
-	ip -n $from link set v-m nomaster
-	ip -n $from link set v-m netns $to
-	ip -n $to link set v-m master vnbr0005 up
-	on m ping -q -n -c 1 -W 1 10.0.0.1 >/dev/null || true
-	from=$to
-	for i in 1 2 3; do
-		[ "h$i" = $to ] || wait_for 10 "h$i follows it to $to" is_at "h$i" $M "192.0.2.${to#h}"
+# moves PREFIX: of the hosts' addresses.
+moves() {
+	local from=h1 to i
+	reaches a3 10.0.0.9
+	equal "behind h1" "$(where h3 $M)" "${1}1"
+	for to in h2 h3 h1; do
+		ip -n $from link set v-m nomaster
+		ip -n $from link set v-m netns $to
+		ip -n $to link set v-m master vnbr0005 up
+		on m ping -q -n -c 1 -W 1 10.0.0.1 >/dev/null || true
+		from=$to
+		for i in 1 2 3; do
+			[ "h$i" = $to ] || wait_for 10 "h$i follows it to $to" is_at "h$i" $M "$1${to#h}"
+		done
+		for i in 1 2 3; do reaches "a$i" 10.0.0.9; done
 	done
-	for i in 1 2 3; do reaches "a$i" 10.0.0.9; done
-done
+}
+moves 192.0.2.
 
-# Each starts over: the daemon with its vnet as it was, the module with nothing.
-stop h3
-start h3
-wait_for 10 "the vnet is back" via h3 net show 0005
-wait_for 10 "and its device is a port of the bridge" sh -c "ip -n h3 -o link show master vnbr0005 | grep -q vnif0005"
-every_pair 1436
-via h2 net delete 0005
-rmmod vnet
-load
-"$VN" -n h2 --via module net create 0005 --bridge vnbr0005
-every_pair 1436
+# each_starts_over MTU: the daemons with their vnet as it was, the module with nothing.
+each_starts_over() {
+	local h
+	for h in h1 h3; do
+		stop $h
+		start $h
+		wait_for 10 "the vnet is back" via $h net show 0005
+		wait_for 10 "and its device is a port of the bridge" sh -c "ip -n $h -o link show master vnbr0005 | grep -q vnif0005"
+		every_pair "$1"
+	done
+	"$VN" -n h2 --via module net delete 0005
+	rmmod vnet
+	load
+	"$VN" -n h2 --via module host set --group "$2"
+	"$VN" -n h2 --via module net create 0005 --bridge vnbr0005 --mtu "$1"
+	every_pair "$1"
+}
+each_starts_over 1436 224.10.0.1
 
 # The same over IPv6.
 for i in 1 2 3; do
@@ -116,6 +127,32 @@ done
 every_pair 1416
 equal "behind IPv6 addresses" "$(where h1 02:00:00:00:00:02) $(where h2 02:00:00:00:00:03)" "2001:db8::2 2001:db8::3"
 
+ip -n m link set eth0 mtu 1416
+ip -n h1 link set v-m mtu 1416
+moves 2001:db8::
+each_starts_over 1416 ff05::1:798
+
+# Echo requests that a machine has received, those to all among them.
+echoes() { on "$1" awk '/^Icmp:/ { if (at) print $at; else for (i = 1; i <= NF; i++) if ($i == "InEchos") at = i }' /proc/net/snmp; }
+has_echoes() { [ "$(echoes "$1")" -ge "$2" ]; }
+# every_flood_once: what is sent to all arrives everywhere, and no more often than it was sent.
+every_flood_once() {
+	local i j before=()
+	for i in 1 2 3; do
+		for j in 1 2 3; do before[j]=$(echoes "a$j"); done
+		# Nobody answers an echo request to all.
+		on "a$i" ping -q -n -b -c 5 -i 0.05 -W 1 10.0.0.255 >/dev/null 2>&1 || true
+		for j in 1 2 3; do
+			[ $i != $j ] || continue
+			wait_for 5 "a$j has what a$i sent to all" has_echoes "a$j" $((before[j] + 5))
+			# Whatever came by a longer way came before this.
+			reaches "a$j" "10.0.0.$i"
+			equal "a$j has taken nothing of it twice" "$(echoes "a$j")" $((before[j] + 5))
+		done
+	done
+}
+every_flood_once
+
 # Wrapped for peers, and straight to them.
 for flood in group peers; do
 	for i in 1 2 3; do
@@ -125,6 +162,7 @@ for flood in group peers; do
 		done
 	done
 	every_pair 1416
+	every_flood_once
 done
-equal "nobody took a packet twice" "$(where h1 02:00:00:00:00:02)" 192.0.2.2
+equal "behind IPv4 addresses again" "$(where h1 02:00:00:00:00:02)" 192.0.2.2
 for h in h1 h3; do stop $h; done
