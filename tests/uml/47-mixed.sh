@@ -133,7 +133,10 @@ moves 2001:db8::
 each_starts_over 1416 ff05::1:798
 
 # Echo requests that a machine has received, those to all among them.
-echoes() { on "$1" awk '/^Icmp:/ { if (at) print $at; else for (i = 1; i <= NF; i++) if ($i == "InEchos") at = i }' /proc/net/snmp; }
+echoes() {
+	on "$1" cat /proc/net/snmp |
+		awk '/^Icmp:/ { if (at) print $at; else for (i = 1; i <= NF; i++) if ($i == "InEchos") at = i }'
+}
 has_echoes() { [ "$(echoes "$1")" -ge "$2" ]; }
 # every_flood_once: what is sent to all arrives everywhere, and no more often than it was sent.
 every_flood_once() {
