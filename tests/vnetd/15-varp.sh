@@ -22,17 +22,29 @@ holds "the first frame to an unknown MAC arrives" on a1 ping -q -n -c 1 -W 3 10.
 [ "$(counter h1 0005 resolved)" -gt "$resolved" ] || fail "h2 was asked for"
 equal "and was not flooded" "$(counter h1 0005 flooded)" "$flooded"
 equal "but its address was unknown" "$(counter h1 0005 unknown)" $((unknown + 1))
-# A MAC that nobody has.
+# A MAC that nobody has. Requests for it, and for no other, are counted on the wire.
+ctl h1 net-set '{"id": "0005", "negative": 600000}'
 asked=$(counter h1 0005 tx-request)
+for_it='udp dst port 1798 and udp[8:4] = 0x10001 and udp[28:4] = 0x02000000 and udp[32:2] = 0x0099'
+on lan tcpdump -Z root --immediate-mode -lnni h1 "src host 192.0.2.1 and $for_it" >"$WORK/asked" 2>"$WORK/tcpdump" &
+listening=$!
+wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
 on a1 ip neigh replace 10.0.0.99 lladdr 02:00:00:00:00:99 dev eth0 nud permanent
 probing() { ctl h1 varp-get '{"net": "0005", "mac": "02:00:00:00:00:99"}' | jq -e --arg state "$1" 'select(.state == $state)'; }
 on a1 ping -q -n -c 30 -i 0.2 -W 1 10.0.0.99 >/dev/null 2>&1 &
+pinging=$!
 wait_for 5 "it is being asked for" probing probing
 held() { [ "$(ctl h1 net-get '{"id": "0005"}' | jq .held)" -ge 1 ]; }
 holds "its frames are held" held
 wait_for 10 "then it is taken to be nowhere" probing absent
 [ "$(counter h1 0005 unresolved)" -ge 1 ] || fail "that is counted"
-equal "asked for five times, while thirty packets went to it" "$(counter h1 0005 tx-request)" $((asked + 5))
+wait "$pinging" || true
+# The last request was a second and a half before it was given up.
+kill "$listening"
+wait "$listening" || true
+equal "asked for five times, while thirty packets went to it" "$(wc -l <"$WORK/asked")" 5
+holds "which is counted" counts h1 0005 tx-request $((asked + 5))
+ctl h1 net-set '{"id": "0005", "negative": 5000}'
 
 # Lower limits hold for what is held already.
 ctl h1 net-set '{"id": "0005", "probe-interval": 10000}'
