@@ -58,7 +58,9 @@ impl FromStr for Target {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Exit status: 0 if there was an answer, 2 if not, 1 as elsewhere.")]
+#[command(
+    after_help = "Exit status: 0 if there was an answer, 4 if there was none, 1 and 2 as elsewhere."
+)]
 pub(crate) struct PingArgs {
     /// The vnet
     id: VnetId,
