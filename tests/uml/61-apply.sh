@@ -71,6 +71,15 @@ echo >/tmp/empty
 refused "guests stay" 'vnbr0005.*v-a1' -n h1 apply /tmp/empty --prune
 reaches a1 10.0.0.2
 
+# What could not be restored is not begun.
+printf '[[net]]\nid = "0008"\nbridge = "vnbr0008"\n' | apply h3 - >/dev/null
+ip -n h3 addr add 10.8.0.1/24 dev vnbr0008
+refused "a bridge with an address" 'vnbr0008 would be deleted, and has 10\.8\.0\.1' -n h3 apply /tmp/empty --prune
+holds "it is still there" "$VN" -n h3 net show 0008
+ip -n h3 addr flush dev vnbr0008
+apply h3 /tmp/empty --prune >/dev/null
+holds "and goes without it" absent h3 vnbr0008
+
 # All or nothing: the last step fails, as the name of the device is taken.
 ip -n h1 link add taken type dummy
 "$VN" -n h1 export >/tmp/before

@@ -43,7 +43,7 @@ struct Plan {
     then: Vec<Act>,
     /// What is not in the way goes when all else has succeeded.
     last: Vec<Act>,
-    /// Bridges go at the very end: one that is made again, as something else failed, has lost its addresses.
+    /// Bridges go at the very end: one that is made again, as something else failed, has lost what others had set.
     bridges: Vec<Act>,
 }
 
@@ -209,6 +209,28 @@ fn detach(port: &str, bridge: &str) -> Act {
     })
 }
 
+/// Refuses to delete a bridge that has addresses: made again after a failure, it would be without them.
+fn refuse_addresses(state: &State, bridge: &Link) -> Result<(), Refused> {
+    let addresses: Vec<_> = state
+        .addresses
+        .iter()
+        .filter(|(index, _)| *index == bridge.index)
+        .map(|(_, addr)| addr.to_string())
+        .collect();
+    if addresses.is_empty() {
+        return Ok(());
+    }
+    Err(Refused::new(format!(
+        "bridge {} would be deleted, and has {}, which could not be restored if something fails",
+        bridge.name,
+        addresses.join(", ")
+    ))
+    .hint(format!(
+        "if they are not needed, remove them first with: ip address flush dev {}",
+        bridge.name
+    )))
+}
+
 /// The steps that take the vnet's device off its bridge, which is deleted at the end if it was made for a vnet and is not wanted.
 fn leave(
     wanted: &Config,
@@ -225,6 +247,7 @@ fn leave(
         .iter()
         .any(|section| section.bridge.as_deref() == Some(bridge.name.as_str()));
     if permission.prune && is_vnet_bridge(&bridge.name) && !is_wanted {
+        refuse_addresses(state, bridge)?;
         plan.line(format_args!("- bridge {}", bridge.name));
         let guests = guests(state, net, bridge);
         acts.extend(guests.iter().map(|guest| detach(&guest.name, &bridge.name)));

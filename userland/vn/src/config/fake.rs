@@ -29,6 +29,7 @@ struct Fake {
     listed: BTreeMap<VnetId, BTreeSet<IpAddr>>,
     statics: BTreeMap<VnetId, BTreeMap<Mac, IpAddr>>,
     links: BTreeMap<String, Link>,
+    addresses: Vec<(u32, IpAddr)>,
     index: u32,
     changes: usize,
     fail: Option<usize>,
@@ -321,6 +322,10 @@ impl Store for Fake {
         was.map(drop).ok_or_else(|| refusal(Errno::ENOENT))
     }
 
+    fn addresses(&mut self) -> Result<Vec<(u32, IpAddr)>, Error> {
+        Ok(self.addresses.clone())
+    }
+
     fn world(&mut self) -> &mut dyn World {
         self
     }
@@ -599,6 +604,31 @@ fn a_vnet_that_cannot_be_made_again_is_not_removed() {
         "{error}"
     );
     assert_eq!(fake.state(), before);
+}
+
+#[test]
+fn a_bridge_with_addresses_is_not_deleted() {
+    let mut fake = first();
+    let (bridge, other) = (fake.links["vnbr0005"].index, fake.links["eth0"].index);
+    for addr in ["192.0.2.9", "2001:db8::9"] {
+        fake.addresses.push((bridge, addr.parse().expect("one")));
+    }
+    fake.addresses
+        .push((other, "192.0.2.1".parse().expect("one")));
+    let before = fake.clone();
+    for text in ["", SECOND, "[[net]]\nid = \"5\""] {
+        let error = fake.apply(text, FORCE).expect_err("addresses");
+        assert!(
+            error.contains("bridge vnbr0005 would be deleted, and has 192.0.2.9, 2001:db8::9"),
+            "{error}"
+        );
+        assert_eq!(fake, before);
+    }
+    // It may stay as it is, and so may a vnet's place on it.
+    assert_eq!(fake.apply(FIRST, FORCE), Ok(Vec::new()));
+    fake.addresses.retain(|(index, _)| *index != bridge);
+    fake.apply("", FORCE).expect("done");
+    assert!(!fake.links.contains_key("vnbr0005"));
 }
 
 #[test]

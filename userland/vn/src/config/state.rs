@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use vnet_core::{Mac, Setting, VnetId};
 use vnet_netlink::{
-    Error, Host, HostConfig, Link, Net, NetChange, Peer, Remote, SomeSettings, Varp, VarpState,
+    Error, Host, HostConfig, Inspector, Link, Net, NetChange, Peer, Remote, SomeSettings, Varp,
+    VarpState,
 };
 
 use super::{Config, HostSection, NONE, NetSection, Port};
@@ -27,6 +28,8 @@ pub(crate) trait Store: World {
     fn varps(&mut self, net: VnetId) -> Result<Vec<Varp>, Error>;
     fn varp_new(&mut self, net: VnetId, mac: Mac, addr: IpAddr) -> Result<(), Error>;
     fn varp_del(&mut self, net: VnetId, mac: Mac) -> Result<(), Error>;
+    /// IP addresses of this host, each with the index of its device.
+    fn addresses(&mut self) -> Result<Vec<(u32, IpAddr)>, Error>;
     /// For calls to what they have in common.
     fn world(&mut self) -> &mut dyn World;
 }
@@ -80,6 +83,10 @@ impl Store for Kernel {
         self.client.varp_del(net, mac)
     }
 
+    fn addresses(&mut self) -> Result<Vec<(u32, IpAddr)>, Error> {
+        Inspector::open()?.addresses()
+    }
+
     fn world(&mut self) -> &mut dyn World {
         self
     }
@@ -102,6 +109,8 @@ pub(crate) struct State {
     pub(crate) peers: BTreeSet<IpAddr>,
     pub(crate) nets: Vec<NetState>,
     pub(crate) links: Vec<Link>,
+    /// Of the host, each with the index of its device.
+    pub(crate) addresses: Vec<(u32, IpAddr)>,
 }
 
 impl State {
@@ -114,6 +123,7 @@ impl State {
         };
         let nets = store.nets()?;
         state.links = store.links()?;
+        state.addresses = store.addresses()?;
         for net in nets {
             if let Some(net) = state.net(store, net)? {
                 state.nets.push(net);
