@@ -144,6 +144,12 @@ fn hint(error: &anyhow::Error) -> Option<String> {
         Some(Error::Daemon { .. }) => {
             Some("is vnetd running? Name its socket with: --vnetd-socket PATH")
         }
+        Some(Error::Closed) => Some(
+            "if vnetd has ended, its vnets went with it: start it, and give the same command again",
+        ),
+        Some(Error::Silent(_)) => Some(
+            "it may be done all the same; when vnetd answers again, look with: vn export; then give the same command again",
+        ),
         Some(Error::Netns { .. }) => Some("ip netns list shows the network namespaces"),
         Some(Error::Refused(refusal)) if is_unknown_there(refusal) => {
             return Some(version_hint(refusal));
@@ -252,6 +258,17 @@ mod tests {
             let words = report(refused);
             assert!(!words.contains("hint"), "{words}");
         }
+    }
+
+    #[test]
+    fn a_daemon_that_goes_away() {
+        assert_eq!(
+            report(Error::Closed),
+            "vn: vnetd closed the connection\n\
+             hint: if vnetd has ended, its vnets went with it: start it, and give the same command again\n"
+        );
+        let words = report(Error::Silent(10));
+        assert!(words.contains("it may be done all the same"), "{words}");
     }
 
     #[test]

@@ -127,6 +127,11 @@ impl Error {
         }
     }
 
+    /// Whether no answer came, so that it is not known what became of the request.
+    pub fn is_unanswered(&self) -> bool {
+        matches!(self, Self::Silent(_) | Self::Closed | Self::Socket(_))
+    }
+
     /// Whether the kernel says that the object does not exist.
     pub fn is_absent(&self) -> bool {
         matches!(self.errno(), Some(Errno::ENOENT | Errno::ENODEV))

@@ -180,6 +180,12 @@ fn perform_step(step: &Step, store: &mut dyn Store) -> anyhow::Result<Vec<Act>> 
     Ok(steps.into_iter().map(Act::Step).collect())
 }
 
+/// Whether it is not known if what failed was done all the same.
+fn is_unknown(error: &anyhow::Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(Error::is_unanswered)
+}
+
 /// Does all or nothing: if one fails, those before it are undone, last first. Whatever goes wrong then is told, too.
 pub(crate) fn all_or_nothing(store: &mut dyn Store, acts: &[Act]) -> anyhow::Result<()> {
     let mut undo: Vec<Vec<Act>> = Vec::new();
@@ -194,7 +200,7 @@ pub(crate) fn all_or_nothing(store: &mut dyn Store, acts: &[Act]) -> anyhow::Res
                         errors.push(error.context("while undoing"));
                     }
                 }
-                if errors.len() == 1 {
+                if errors.len() == 1 && !errors.iter().any(is_unknown) {
                     let clean = |error: anyhow::Error| error.context("nothing was changed");
                     return failure::all(errors).map_err(clean);
                 }

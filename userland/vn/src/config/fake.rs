@@ -33,6 +33,8 @@ struct Fake {
     index: u32,
     changes: usize,
     fail: Option<usize>,
+    /// With the how many-th change vnetd ends.
+    end: Option<usize>,
     /// Before the how many-th step somebody wants the program to end.
     interrupt: Option<usize>,
     steps: usize,
@@ -98,6 +100,24 @@ impl Fake {
         Ok(())
     }
 
+    /// A change that vnetd makes. When it ends, all that it had goes with it.
+    fn request(&mut self) -> Result<(), Error> {
+        self.change()?;
+        if self.end.is_none_or(|end| self.changes < end) {
+            return Ok(());
+        }
+        let links = self.links.clone();
+        *self = Self {
+            links,
+            index: self.index,
+            changes: self.changes,
+            end: self.end,
+            ..Self::new()
+        };
+        self.links.retain(|_, link| link.kind != "vnet");
+        Err(Error::Closed)
+    }
+
     fn get(&mut self, id: VnetId) -> Result<&mut Net, Error> {
         self.nets.get_mut(&id).ok_or_else(|| refusal(Errno::ENOENT))
     }
@@ -137,7 +157,7 @@ impl World for Fake {
     }
 
     fn net_new(&mut self, config: &NetConfig) -> Result<Net, Error> {
-        self.change()?;
+        self.request()?;
         let mut net = Net::new(config.id);
         let default = || config.id.default_ifname().to_string();
         net.ifname = config.ifname.clone().unwrap_or_else(default);
@@ -157,7 +177,7 @@ impl World for Fake {
     }
 
     fn net_del(&mut self, id: VnetId) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         let net = self
             .nets
             .remove(&id)
@@ -226,7 +246,7 @@ impl Store for Fake {
     }
 
     fn host_set(&mut self, config: &HostConfig) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         let host = &mut self.host;
         host.port = config.port.unwrap_or(host.port);
         if let Some(group) = config.group {
@@ -240,7 +260,7 @@ impl Store for Fake {
     }
 
     fn net_set(&mut self, id: VnetId, change: &NetChange) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         let net = self.get(id)?;
         net.mtu = change.mtu.or(net.mtu);
         for shown in change.settings.iter() {
@@ -254,13 +274,13 @@ impl Store for Fake {
     }
 
     fn peer_new(&mut self, addr: IpAddr) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         let new = self.peers.insert(addr);
         new.then_some(()).ok_or_else(|| refusal(Errno::EEXIST))
     }
 
     fn peer_del(&mut self, addr: IpAddr) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         let was = self.peers.remove(&addr);
         was.then_some(()).ok_or_else(|| refusal(Errno::ENOENT))
     }
@@ -279,14 +299,14 @@ impl Store for Fake {
     }
 
     fn remote_new(&mut self, net: VnetId, addr: IpAddr) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         self.get(net)?;
         let new = self.listed.entry(net).or_default().insert(addr);
         new.then_some(()).ok_or_else(|| refusal(Errno::EEXIST))
     }
 
     fn remote_del(&mut self, net: VnetId, addr: IpAddr) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         self.get(net)?;
         let was = self.listed.entry(net).or_default().remove(&addr);
         was.then_some(()).ok_or_else(|| refusal(Errno::ENOENT))
@@ -309,14 +329,14 @@ impl Store for Fake {
     }
 
     fn varp_new(&mut self, net: VnetId, mac: Mac, addr: IpAddr) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         self.get(net)?;
         self.statics.entry(net).or_default().insert(mac, addr);
         Ok(())
     }
 
     fn varp_del(&mut self, net: VnetId, mac: Mac) -> Result<(), Error> {
-        self.change()?;
+        self.request()?;
         self.get(net)?;
         let was = self.statics.entry(net).or_default().remove(&mac);
         was.map(drop).ok_or_else(|| refusal(Errno::ENOENT))
@@ -556,6 +576,32 @@ fn whenever_it_is_interrupted_all_is_as_it_was() {
         fake.interrupt = Some(done.steps + 1);
         fake.apply(to, FORCE).expect("it comes too late");
         assert_eq!(fake.state(), done.state());
+    }
+}
+
+#[test]
+fn when_vnetd_ends_that_is_told_and_the_same_again_does_all() {
+    let mut done = Fake::new();
+    done.apply(FIRST, NONE).expect("done");
+    for end in 1..=done.changes {
+        let mut fake = Fake::new();
+        fake.end = Some(end);
+        // It may end before a step that is not its own, and after its last.
+        match fake.apply(FIRST, NONE) {
+            Ok(_) => assert_eq!(fake.state(), done.state()),
+            Err(error) => {
+                assert!(error.contains("vnetd closed the connection"), "{error}");
+                assert!(error.contains("start it, and give the same"), "{error}");
+                assert!(!error.contains("nothing was changed"), "{error}");
+                let undone = error.matches("while undoing").count();
+                assert_eq!(error.matches("vn: ").count(), 1 + undone, "{error}");
+            }
+        }
+        fake.end = None;
+        let links: Vec<_> = fake.links.keys().map(String::as_str).collect();
+        assert!(fake.nets.len() == 2 || links == ["eth0"], "{links:?}");
+        fake.apply(FIRST, NONE).expect("the same again");
+        assert_eq!(fake.state(), done.state(), "end with change {end}");
     }
 }
 
