@@ -221,6 +221,8 @@ pub(crate) struct Facts {
     /// Indices of the devices through which routes to the group and to peers lead; none where there is no route.
     pub(crate) routes: BTreeMap<IpAddr, Option<u32>>,
     pub(crate) port_users: Vec<PortUser>,
+    /// Whether there are programs of which cannot be seen what they have open.
+    pub(crate) hidden_programs: bool,
     pub(crate) remotes: BTreeMap<IpAddr, Remote>,
     pub(crate) checksums: Checksums,
     /// Checksum offloads that are on, by device.
@@ -381,6 +383,7 @@ mod tests {
             addresses: vec![(1, addr("127.0.0.1")), (2, addr("192.0.2.1"))],
             routes: BTreeMap::from([(group, Some(2))]),
             port_users: vec![PortUser { process: None }],
+            hidden_programs: false,
             remotes: BTreeMap::from([(
                 addr("192.0.2.2"),
                 Remote {

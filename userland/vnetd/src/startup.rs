@@ -85,8 +85,8 @@ pub(crate) fn check_port(port: u16) -> anyhow::Result<()> {
         Err(Errno::EADDRINUSE) => match holder(port) {
             Some(holder) => bail!("{holder} has UDP port {port}; stop it, or choose another with --port"),
             None => bail!(
-                "UDP port {port} is taken, by the kernel or by a process that cannot be seen from here; \
-                 choose another with --port"
+                "UDP port {port} is taken, by the kernel or by a process that cannot be seen from here: those of other users are shown \
+                 only with CAP_SYS_PTRACE, those of other PID namespaces not at all; choose another with --port"
             ),
         },
         Err(error @ (Errno::EPERM | Errno::EACCES)) => Err(error)

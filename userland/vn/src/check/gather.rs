@@ -47,11 +47,13 @@ pub(crate) fn gather(
     for addr in peers.iter().copied().chain(host.group) {
         routes.insert(addr, inspector.route(addr)?);
     }
+    let (port_users, hidden_programs) = proc::port_users(host.port);
     let mut facts = Facts {
         via: client.via(),
         version: env!("CARGO_PKG_VERSION"),
         before: host.stats.clone().unwrap_or_default(),
-        port_users: proc::port_users(host.port),
+        port_users,
+        hidden_programs,
         host,
         peers,
         nets,

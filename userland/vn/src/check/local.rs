@@ -107,6 +107,19 @@ pub(super) fn port(facts: &Facts) -> Vec<Finding> {
             "end that program, or take another port, on all hosts, with: vn host set --port N",
         )];
     }
+    // The module has no socket without a vnet; that of vnetd may be one that cannot be seen.
+    let is_taken = facts.host.nets == Some(0) && !facts.port_users.is_empty();
+    if is_taken && facts.via == Via::Module {
+        let why = if facts.hidden_programs {
+            "other users' programs are shown only with CAP_SYS_PTRACE"
+        } else {
+            "it is the kernel itself, or a program in another PID namespace"
+        };
+        return vec![Finding::fault(
+            format!("UDP port {port} is taken: no vnet can be made; by whom cannot be seen: {why}"),
+            "look as root with: ss -Hulnp; or take another port, on all hosts, with: vn host set --port N",
+        )];
+    }
     if nets > 0 && facts.port_users.is_empty() {
         return vec![Finding::fault(
             format!("there are vnets, but no socket on UDP port {port}: nothing is received"),
@@ -441,6 +454,24 @@ mod tests {
             found(port, &facts),
             ["fault: UDP port 1798 is taken by socat (process 12): no vnet can be made"]
         );
+        facts.port_users = vec![PortUser { process: None }];
+        for (hidden, why) in [
+            (
+                true,
+                "other users' programs are shown only with CAP_SYS_PTRACE",
+            ),
+            (
+                false,
+                "it is the kernel itself, or a program in another PID namespace",
+            ),
+        ] {
+            facts.hidden_programs = hidden;
+            let text = "fault: UDP port 1798 is taken: no vnet can be made; by whom cannot be seen";
+            assert_eq!(found(port, &facts), [format!("{text}: {why}")]);
+        }
+        facts.via = Via::Vnetd;
+        assert_eq!(found(port, &facts), [""; 0]);
+        facts.via = Via::Module;
         facts.port_users = vec![user("vnetd")];
         assert_eq!(found(port, &facts).len(), 1);
         facts.via = Via::Vnetd;

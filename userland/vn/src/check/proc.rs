@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 
 use super::{PortUser, Process};
 
@@ -50,9 +51,16 @@ fn net(file: &str) -> String {
     fs::read_to_string(format!("/proc/thread-self/net/{file}")).unwrap_or_default()
 }
 
-/// Programs that have sockets open, by inode; those that may be seen.
-fn programs(wanted: &[u64]) -> BTreeMap<u64, Process> {
+/// Whether the kernel does not let us look into a program.
+fn is_denied<T>(result: &io::Result<T>) -> bool {
+    let kind = result.as_ref().err().map(io::Error::kind);
+    kind == Some(ErrorKind::PermissionDenied)
+}
+
+/// Programs that have sockets open, by inode, and whether there are others that may not be looked into.
+fn programs(wanted: &[u64]) -> (BTreeMap<u64, Process>, bool) {
     let mut found = BTreeMap::new();
+    let mut hidden = false;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let path = entry.path();
         let pid = entry
@@ -60,12 +68,13 @@ fn programs(wanted: &[u64]) -> BTreeMap<u64, Process> {
             .to_str()
             .and_then(|name| name.parse().ok());
         let Some(pid) = pid else { continue };
-        for file in fs::read_dir(path.join("fd"))
-            .into_iter()
-            .flatten()
-            .flatten()
-        {
-            let link = fs::read_link(file.path()).unwrap_or_default();
+        let files = fs::read_dir(path.join("fd"));
+        hidden |= is_denied(&files);
+        for file in files.into_iter().flatten().flatten() {
+            // Root without the capability may list them, but not see what they are.
+            let link = fs::read_link(file.path());
+            hidden |= is_denied(&link);
+            let link = link.unwrap_or_default();
             let Some(inode) = link.to_str().and_then(socket_of) else {
                 continue;
             };
@@ -76,18 +85,18 @@ fn programs(wanted: &[u64]) -> BTreeMap<u64, Process> {
             }
         }
     }
-    found
+    (found, hidden)
 }
 
-/// Who has a UDP port.
-pub(super) fn port_users(port: u16) -> Vec<PortUser> {
+/// Who has a UDP port, and whether there are programs that may not be looked into.
+pub(super) fn port_users(port: u16) -> (Vec<PortUser>, bool) {
     let mut all = inodes(&net("udp"), port);
     all.extend(inodes(&net("udp6"), port));
-    let programs = programs(&all);
+    let (programs, hidden) = programs(&all);
     let user = |inode| PortUser {
         process: programs.get(inode).cloned(),
     };
-    all.iter().map(user).collect()
+    (all.iter().map(user).collect(), hidden)
 }
 
 /// UDP packets that were dropped for a wrong checksum.
@@ -126,6 +135,14 @@ mod tests {
     }
 
     #[test]
+    fn what_is_hidden_is_not_what_is_gone() {
+        let fails = |kind: ErrorKind| io::Result::<()>::Err(kind.into());
+        assert!(is_denied(&fails(ErrorKind::PermissionDenied)));
+        assert!(!is_denied(&fails(ErrorKind::NotFound)));
+        assert!(!is_denied(&Ok(())));
+    }
+
+    #[test]
     fn numbers() {
         let text = "Ip: A B\nIp: 1 2\nUdp: InDatagrams InCsumErrors\nUdp: 7 3\nUdpLite: InCsumErrors\nUdpLite: 9\n";
         assert_eq!(snmp(text, "Udp", "InCsumErrors"), Some(3));
@@ -139,7 +156,7 @@ mod tests {
     fn this_program_is_found() {
         let socket = UdpSocket::bind("127.0.0.1:0").expect("a socket");
         let port = socket.local_addr().expect("an address").port();
-        let users = port_users(port);
+        let (users, _) = port_users(port);
         let ours = |user: &PortUser| {
             let process = user.process.as_ref();
             process.is_some_and(|process| process.pid == std::process::id())
