@@ -223,7 +223,8 @@ fn what_was_lost_is_made_up_for() {
     );
     assert_eq!(
         String::from_utf8(output.stderr).expect("text"),
-        "vn: vnetd closed the connection\n"
+        "vn: vnetd closed the connection\n\
+         hint: if vnetd has ended, its vnets went with it: start it, and give the same command again\n"
     );
     assert_eq!(output.status.code(), Some(2));
 }
