@@ -98,6 +98,28 @@ equal "nothing was changed" "$("$VN" -n h1 export)" "$(cat /tmp/before)"
 holds "no bridge is left" absent h1 vnbr0006
 reaches a1 10.0.0.2
 
+# A signal that waits from the beginning is found before the first step.
+cat /tmp/before - >/tmp/more <<-END
+	[[net]]
+	id = "0006"
+	bridge = "vnbr0006"
+END
+rc=0
+python3 -c 'import os, signal, sys
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+os.kill(os.getpid(), signal.SIGTERM)
+os.execv(sys.argv[1], sys.argv[1:])' "$VN" -n h1 apply /tmp/more >/tmp/said 2>&1 || rc=$?
+equal "vn ends as when it is refused" "$rc" 2
+holds "and says why: $(grep '^vn:' /tmp/said)" grep -q '^vn: nothing was changed: interrupted by SIGTERM' /tmp/said
+equal "nothing was changed by it" "$("$VN" -n h1 export)" "$(cat /tmp/before)"
+
+# Who made it was ended before it was done: the same again puts device and bridge up.
+"$VN" -n h1 export >/tmp/same
+ip -n h1 link set vnif0005 down
+ip -n h1 link set vnbr0005 down
+equal "what is down is put up" "$(apply h1 /tmp/same | tr '\n' ';')" "~ bridge vnbr0005 up;~ net 0005 up;"
+reaches a1 10.0.0.2
+
 refused "a wrong file" 'line 2: .*prot' -n h1 apply - < <(printf '[host]\nprot = 5\n')
 refused "no file" 'no.such' -n h1 apply /no.such
 echo | apply h1 - --prune --force >/dev/null

@@ -452,7 +452,13 @@ fn change(
 
     let now = bridge(state, net);
     match (&section.bridge, now) {
-        (Some(name), Some(bridge)) if *name == bridge.name => {}
+        (Some(name), Some(bridge)) if *name == bridge.name => {
+            // Who made it was ended before it was done.
+            if !bridge.up {
+                plan.line(format_args!("~ bridge {name} up"));
+                plan.then.push(Act::Step(Step::Up(name.clone())));
+            }
+        }
         (None, None) => {}
         (None, Some(bridge)) => {
             if permission.prune {
@@ -478,6 +484,10 @@ fn change(
             }
             attach(wanted, state, section, name, permission, plan)?;
         }
+    }
+    if net.link.as_ref().is_some_and(|link| !link.up) {
+        plan.line(format_args!("~ net {id} up"));
+        plan.then.push(Act::Step(Step::Up(net.net.ifname.clone())));
     }
     Ok(())
 }

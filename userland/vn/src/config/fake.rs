@@ -35,6 +35,8 @@ struct Fake {
     fail: Option<usize>,
     /// With the how many-th change vnetd ends.
     end: Option<usize>,
+    /// From the how many-th change on vnetd does not answer; what it had is there when it does again.
+    silent: Option<usize>,
     /// Before the how many-th step somebody wants the program to end.
     interrupt: Option<usize>,
     steps: usize,
@@ -103,6 +105,9 @@ impl Fake {
     /// A change that vnetd makes. When it ends, all that it had goes with it.
     fn request(&mut self) -> Result<(), Error> {
         self.change()?;
+        if self.silent.is_some_and(|silent| self.changes >= silent) {
+            return Err(Error::Closed);
+        }
         if self.end.is_none_or(|end| self.changes < end) {
             return Ok(());
         }
@@ -602,6 +607,33 @@ fn when_vnetd_ends_that_is_told_and_the_same_again_does_all() {
         assert!(fake.nets.len() == 2 || links == ["eth0"], "{links:?}");
         fake.apply(FIRST, NONE).expect("the same again");
         assert_eq!(fake.state(), done.state(), "end with change {end}");
+    }
+}
+
+#[test]
+fn when_vnetd_comes_back_with_what_it_had_the_same_again_does_the_rest() {
+    for (from, to) in [("", FIRST), (FIRST, SECOND), (FIRST, "")] {
+        let mut before = Fake::new();
+        before.apply(from, PRUNE).expect("the beginning");
+        before.changes = 0;
+        let mut done = before.clone();
+        done.apply(to, FORCE).expect("done");
+        for silent in 1..=done.changes {
+            let mut fake = before.clone();
+            fake.silent = Some(silent);
+            if let Err(error) = fake.apply(to, FORCE) {
+                assert!(error.contains("vnetd closed the connection"), "{error}");
+                assert!(!error.contains("nothing was changed"), "{error}");
+            }
+            fake.silent = None;
+            fake.apply(to, FORCE).expect("the same again");
+            // Whose vnet had gone already: that is what cleanup is for.
+            let links = fake.links.clone();
+            let is_port = |bridge: &Link| links.values().any(|l| l.master == Some(bridge.index));
+            let is_left = |link: &Link| link.name == "vnbr0005" && !is_port(link);
+            fake.links.retain(|_, link| !is_left(link));
+            assert_eq!(fake.state(), done.state(), "no answer to change {silent}");
+        }
     }
 }
 
