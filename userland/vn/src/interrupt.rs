@@ -12,7 +12,7 @@ use crate::failure::Refused;
 /// Those that people and service managers send.
 const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
 
-/// Holds the signals back as long as it lives.
+/// Holds the signals back as long as it lives; those that nobody has looked for by then have no effect.
 pub(crate) struct Held {
     arrivals: SignalFd,
     before: SigSet,
@@ -49,7 +49,32 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        // What came too late, or again while it was being undone, is not to keep this program from telling how it went.
+        while let Ok(Some(_)) = self.arrivals.read_signal() {}
         // That can only fail for a mask that is none.
         let _ = self.before.thread_set_mask();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::signal::raise;
+
+    #[test]
+    fn it_is_told_once_and_does_not_end_the_program() {
+        let held = Held::new().expect("held");
+        held.check().expect("nothing yet");
+        // To this thread alone.
+        raise(Signal::SIGTERM).expect("a signal");
+        let error = held.check().expect_err("a signal");
+        assert_eq!(error.to_string(), "interrupted by SIGTERM");
+        held.check().expect("nothing more");
+        for again in SIGNALS {
+            raise(again).expect("a signal");
+        }
+        drop(held);
+        let now = SigSet::thread_get_mask().expect("a mask");
+        assert!(SIGNALS.into_iter().all(|signal| !now.contains(signal)));
     }
 }
