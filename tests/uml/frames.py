@@ -5,6 +5,8 @@
 frames.py sources IF COUNT                broadcast frames from COUNT source addresses 06:00:xx:xx:xx:xx
 frames.py replay IF PCAP NUMBER...        these frames of a capture (from 1), without UDP checksum
 frames.py udp IF SRC DST HEX [TOS]        a UDP 1798 packet from SRC to DST (broadcast MAC) with this payload
+frames.py say DST HEX...                  UDP datagrams with these payloads to port 1798 of DST, in this order
+frames.py send IF DST SRC COUNT           frames from one MAC address to another
 frames.py ring IF COUNT                   VLAN-tagged IPv4 frames, of which only 14 bytes are in the packet's first piece
 frames.py list PCAP                       number, source, destination, length of each frame
 """
@@ -91,6 +93,15 @@ def main():
         device, source, destination, payload, *tos = args
         packet = udp(source, destination, bytes.fromhex(payload), tos=int(*tos or "0"))
         raw(device).send(b"\xff" * 6 + bytes.fromhex("020000000042") + b"\x08\x00" + packet)
+    elif command == "say":
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        for payload in args[1:]:
+            sock.sendto(bytes.fromhex(payload), (args[0], 1798))
+    elif command == "send":
+        device, destination, source, count = args
+        sock = raw(device)
+        for _ in range(int(count)):
+            sock.send(bytes.fromhex(destination.replace(":", "") + source.replace(":", "")) + b"\x88\xb5" + bytes(46))
     elif command == "ring":
         ring(args[0], int(args[1]))
     elif command == "list":
