@@ -36,6 +36,11 @@ varp() {
 # announces MAC LAST: h3 says that the MAC address is behind 192.0.2.LAST.
 announces() { on h3 ./frames.py say "$ADDRESS" "$(varp 2 "$1" "$2")"; }
 is_at() { [ "$(vn -j varp list "$ID" | jq -r --arg mac "$1" '.[] | select(.mac == $mac) | .addr // empty')" = "192.0.2.$2" ]; }
+# announced MAC LAST: once more, and now it is there.
+announced() {
+	announces "$1" "$2"
+	is_at "$1" "$2"
+}
 # counted MAC MOVES
 counted() { vn -j varp list "$ID" | jq -e --arg mac "$1" --argjson moves "$2" '.[] | select(.mac == $mac) | (.moves // 0) == $moves'; }
 is_here() { vn -j vif list "$ID" | jq -e --arg mac "$1" 'any(.[]; .mac == $mac)'; }
@@ -233,11 +238,7 @@ moving() {
 	more "the third is not followed" 1 damped
 	holds "it stays" is_at $m 4
 	configure --damp 100
-	again() {
-		announces "$m" 5
-		is_at "$m" 5
-	}
-	wait_for 10 "damp 100, it is followed again" again
+	wait_for 10 "damp 100, it is followed again" announced $m 5
 
 	m=02:00:00:00:04:02
 	configure --move-limit 1 --move-window 100 --damp 3600000
