@@ -9,7 +9,9 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use vnet_netlink::{Endpoint, Via};
 
-use crate::commands::{check, config, host, meta, net, peer, ping, remote, varp, vif};
+use crate::commands::{
+    check, config, disk, host, image, meta, net, peer, ping, remote, template, varp, vif,
+};
 
 const AFTER_HELP: &str = "\
 IDs are hexadecimal: up to eight fields of up to four digits, missing ones in front are zero. 5, 0005 and \
@@ -133,6 +135,26 @@ pub(crate) enum Noun {
     Ping(ping::PingArgs),
     /// Find out by test what is wrong, and what to do next
     Check(check::CheckArgs),
+    /// Templates, from which images are made: on a storage host
+    Template {
+        #[command(subcommand)]
+        verb: template::Verb,
+    },
+    /// Images, the disks of virtual machines: on a storage host, and mounted on a dom0
+    Image {
+        #[command(subcommand)]
+        verb: image::Verb,
+    },
+    /// The disks of an image: on a storage host
+    Disk {
+        #[command(subcommand)]
+        verb: disk::Verb,
+    },
+    /// The iSCSI targets that a dom0 uses
+    Iscsi {
+        #[command(subcommand)]
+        verb: Option<disk::IscsiVerb>,
+    },
     /// Print the whole configuration as a file for vn apply
     Export,
     /// Make everything as a file says: add and change, and with --prune remove; all or nothing

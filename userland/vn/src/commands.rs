@@ -5,7 +5,9 @@
 pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod config;
+pub(crate) mod disk;
 pub(crate) mod host;
+pub(crate) mod image;
 pub(crate) mod meta;
 pub(crate) mod monitor;
 pub(crate) mod net;
@@ -13,6 +15,7 @@ pub(crate) mod peer;
 pub(crate) mod ping;
 pub(crate) mod remote;
 pub(crate) mod settings;
+pub(crate) mod template;
 pub(crate) mod varp;
 pub(crate) mod vif;
 
@@ -88,7 +91,7 @@ fn tolerate(result: Result<(), Error>, allowed: bool, errno: Errno) -> Result<()
 }
 
 /// The first few of a list that may be long.
-fn some_of(all: &[String]) -> String {
+pub(crate) fn some_of(all: &[String]) -> String {
     const SHOWN: usize = 8;
     let (shown, rest) = all.split_at(all.len().min(SHOWN));
     match rest.len() {
@@ -98,7 +101,7 @@ fn some_of(all: &[String]) -> String {
 }
 
 /// Tells something that is no failure.
-fn warn(text: impl fmt::Display) {
+pub(crate) fn warn(text: impl fmt::Display) {
     // Where it cannot be written, there is nobody to tell.
     let _ = writeln!(io::stderr().lock(), "vn: warning: {text}");
 }
@@ -114,6 +117,16 @@ fn remarks(client: &mut Client) {
 fn counters(table: &mut Table, counters: Option<&Counters>) {
     for (name, value) in counters.iter().flat_map(|counters| &counters.0) {
         table.row([(*name).to_owned(), value.to_string()]);
+    }
+}
+
+/// What a command has at hand that takes none of the options of every command.
+pub(crate) fn plain() -> Context {
+    let options = Options::default();
+    Context {
+        endpoint: options.endpoint(),
+        options,
+        out: io::stdout().lock(),
     }
 }
 
@@ -143,6 +156,10 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Noun::Host { verb } => host::run(context, verb.unwrap_or(host::Verb::Status)),
         Noun::Ping(arguments) => ping::run(context, &arguments),
         Noun::Check(arguments) => check::run(context, &arguments),
+        Noun::Template { verb } => template::run(context, verb),
+        Noun::Image { verb } => image::run(context, verb),
+        Noun::Disk { verb } => disk::run(context, verb),
+        Noun::Iscsi { verb } => disk::iscsi(context, verb.unwrap_or(disk::IscsiVerb::Map)),
         Noun::Export => config::export(context),
         Noun::Apply(arguments) => config::apply(context, &arguments),
         Noun::Monitor => monitor::run(context),

@@ -4,10 +4,17 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
+use anyhow::Context;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, FdFlag, Flock, FlockArg, fcntl};
+
+use crate::commands::warn;
 
 const PATH: &str = "/run/vn.lock";
+/// Directory of the locks of images, templates and mounts.
+const DIRECTORY: &str = "/run/lock/vn";
 
 /// Held as long as it lives.
 pub(crate) struct Lock {
@@ -18,13 +25,7 @@ impl Lock {
     /// Waits for it. Who may not write to its directory may not configure the host's networks either; in a container
     /// without that directory there is nobody to lock out.
     pub(crate) fn take() -> anyhow::Result<Self> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(PATH);
-        let Ok(file) = file else {
+        let Ok(file) = open(Path::new(PATH)) else {
             return Ok(Self { _file: None });
         };
         match Flock::lock(file, FlockArg::LockExclusive) {
@@ -33,5 +34,50 @@ impl Lock {
                 Err(anyhow::Error::from(errno).context(format!("cannot lock {PATH}")))
             }
         }
+    }
+
+    /// Waits for the lock of this name, and says so. Programs that are started while it is held hold it, too: should this
+    /// process be killed, the next one waits until they have ended.
+    pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
+        let path = Path::new(DIRECTORY).join(file_name(name));
+        let what = || format!("cannot lock {}", path.display());
+        let file = open(&path).with_context(what)?;
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).with_context(what)?;
+        let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Err((file, Errno::EWOULDBLOCK)) => {
+                warn(format_args!("another vn works on {name}: waiting for it"));
+                Flock::lock(file, FlockArg::LockExclusive)
+            }
+            locked => locked,
+        };
+        let file = file.map_err(|(_, errno)| errno).with_context(what)?;
+        Ok(Self { _file: Some(file) })
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+}
+
+/// A name of limited length for a file, without slashes. Two long names may share one: then they wait for each other.
+fn file_name(name: &str) -> String {
+    let plain = name.replace('/', "%");
+    plain.chars().take(120).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::file_name;
+
+    #[test]
+    fn names_of_files() {
+        assert_eq!(file_name("image tank/demo"), "image tank%demo");
+        assert_eq!(file_name(&"x".repeat(500)).len(), 120);
     }
 }

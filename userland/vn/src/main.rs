@@ -14,10 +14,12 @@ mod exec;
 mod failure;
 mod interrupt;
 mod lock;
+mod oldnames;
 mod output;
 mod plan;
 mod probe;
 mod state;
+mod storage;
 mod world;
 
 use std::io::Write;
@@ -34,8 +36,12 @@ const USAGE: u8 = 1;
 const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let result = match oldnames::parse(std::env::args_os()) {
+        Some(script) => script.map(oldnames::run),
+        None => Cli::try_parse().map(commands::run),
+    };
+    let result = match result {
+        Ok(result) => result,
         Err(error) => {
             // Where the text cannot be written, there is nobody to tell.
             let _ = error.print();
@@ -45,7 +51,7 @@ fn main() -> ExitCode {
             };
         }
     };
-    match commands::run(cli) {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if failure::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
