@@ -32,9 +32,10 @@ def hardware_virtualisation():
 
 
 class Guest:
-    """One guest. `lan` is the path of a unix socket; the first guest listens on it."""
+    """One guest. `lan` is the path of a unix socket; the first guest listens on it. `more` are further arguments of QEMU; with
+    `reboot` a guest that boots again stays what it is."""
 
-    def __init__(self, name, number, lan, kernel, initramfs, directory, memory=512, cpus=2):
+    def __init__(self, name, number, lan, kernel, initramfs, directory, memory=512, cpus=2, more=(), append="rdinit=/init", reboot=False):
         self.name = name
         self.log = os.path.join(directory, f"{name}.console")
         self.transcript = open(os.path.join(directory, f"{name}.commands"), "w")
@@ -45,14 +46,16 @@ class Guest:
         peer = "server=on" if number == 1 else "server=off,reconnect-ms=100"
         accelerator = ["-accel", "kvm", "-cpu", "host"] if hardware_virtualisation() else ["-accel", "tcg,thread=multi"]
         self.qemu = subprocess.Popen(
-            ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-M", "q35"]
+            ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", "q35"]
+            + ([] if reboot else ["-no-reboot"])
             + accelerator
             + ["-m", str(memory), "-smp", str(cpus), "-kernel", kernel, "-initrd", initramfs]
-            + ["-append", "console=ttyS0 rdinit=/init loglevel=5 panic=-1 mitigations=off audit=0 net.ifnames=0"]
+            + ["-append", f"console=ttyS0 {append} loglevel=5 panic=-1 mitigations=off audit=0 net.ifnames=0"]
             + ["-serial", f"file:{self.log}"]
             + ["-chardev", f"socket,id=agent,path={self.path},server=on,wait=off", "-serial", "chardev:agent"]
             + ["-netdev", f"stream,id=lan,{peer},addr.type=unix,addr.path={lan}"]
-            + ["-device", f"virtio-net-pci,netdev=lan,mac=52:54:00:00:00:{number:02x},romfile="],
+            + ["-device", f"virtio-net-pci,netdev=lan,mac=52:54:00:00:00:{number:02x},romfile="]
+            + list(more),
             stdin=subprocess.DEVNULL,
             stdout=open(os.path.join(directory, f"{name}.qemu"), "w"),
             stderr=subprocess.STDOUT,

@@ -16,7 +16,12 @@ use crate::storage::zfs::Name;
 use crate::storage::{delete, image as images, lio, mount, size, template as templates, unmount};
 
 #[derive(Debug, Parser)]
-#[command(multicall = true, disable_help_subcommand = true, max_term_width = 100)]
+#[command(
+    no_binary_name = true,
+    bin_name = "",
+    disable_help_subcommand = true,
+    max_term_width = 100
+)]
 struct Old {
     #[command(subcommand)]
     script: Script,
@@ -130,48 +135,45 @@ pub(crate) struct ListClones {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "disk", required = true, args = ["root", "swap", "data"])]
 pub(crate) struct ListDisk {
     /// The file system of the image
     #[arg(short = 'i', value_name = "FS")]
     image: Name,
     /// The root disk
-    #[arg(short = 'r')]
+    #[arg(short = 'r', conflicts_with_all = ["swap", "data"])]
     root: bool,
     /// The swap disk
-    #[arg(short = 'w')]
+    #[arg(short = 'w', conflicts_with = "data")]
     swap: bool,
     /// Data disk N; 0 is the root disk
-    #[arg(short = 'd', value_name = "N")]
+    #[arg(short = 'd', value_name = "N", required_unless_present_any = ["root", "swap"])]
     data: Option<u32>,
     #[command(flatten)]
     help: Help,
 }
 
 #[derive(Debug, Args)]
-#[group(id = "kind", required = true, args = ["total", "actual"])]
 pub(crate) struct ListSize {
     /// The volume
     #[arg(short = 'd', value_name = "VOLUME")]
     volume: Name,
     /// Its size
-    #[arg(short = 't')]
+    #[arg(short = 't', conflicts_with = "actual")]
     total: bool,
     /// The bytes that it takes
-    #[arg(short = 'a')]
+    #[arg(short = 'a', required_unless_present = "total")]
     actual: bool,
     #[command(flatten)]
     help: Help,
 }
 
 #[derive(Debug, Args)]
-#[group(id = "action", required = true, args = ["mount", "unmount"])]
 pub(crate) struct MountVm {
     /// Mount
-    #[arg(short = 'm', requires_all = ["host", "remote", "name", "root"])]
+    #[arg(short = 'm', requires_all = ["host", "remote", "name", "root"], conflicts_with = "unmount")]
     mount: bool,
     /// Unmount
-    #[arg(short = 'u')]
+    #[arg(short = 'u', required_unless_present = "mount")]
     unmount: bool,
     /// The storage host
     #[arg(short = 'h', value_name = "HOST", value_parser = mount::host)]
@@ -208,10 +210,11 @@ pub(crate) struct MapIscsi {
 pub(crate) fn parse(
     arguments: impl IntoIterator<Item = OsString>,
 ) -> Option<Result<Script, clap::Error>> {
-    let arguments: Vec<_> = arguments.into_iter().collect();
-    let name = Path::new(arguments.first()?).file_name()?;
+    let mut arguments: Vec<_> = arguments.into_iter().collect();
+    let name = Path::new(arguments.first()?).file_name()?.to_owned();
     let mut command = Old::command();
-    command.find_subcommand(name)?;
+    command.find_subcommand(&name)?;
+    arguments[0] = name;
     let old = command
         .try_get_matches_from_mut(&arguments)
         .and_then(|matches| {

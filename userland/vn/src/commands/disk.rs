@@ -36,10 +36,9 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
-#[group(id = "size", required = true)]
 pub(crate) struct SizeArgs {
     /// The volume
-    #[arg(value_name = "VOLUME", group = "which")]
+    #[arg(value_name = "VOLUME")]
     volume: Name,
     /// The size of the disk
     #[arg(long, conflicts_with = "actual")]

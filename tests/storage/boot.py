@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""The initial file system of a guest of the storage tests: it mounts the kit's root file system, and adds what the test has."""
+
+import lzma
+import os
+import shutil
+import subprocess
+import tempfile
+
+KIT = "/kit/storage"
+TOP = "/src"
+MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "ext4"]
+SCRIPTS = ["createtmplt", "createvm", "delvm", "listclones", "listvmdisk", "listvmdisksize", "mountvm", "mapiscsi"]
+AGENT = """[Unit]
+Description=Runs what the test says
+After=multi-user.target
+[Service]
+Type=simple
+ExecStart=/bin/bash -c 'exec /agent </dev/ttyS1 >/dev/ttyS1 2>/dev/console'
+Restart=always
+RestartSec=1
+Environment=PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C
+"""
+NETWORK = """[Unit]
+Description=The network of the test
+DefaultDependencies=no
+Before=network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/sbin/ip addr add {address}/24 dev eth0
+ExecStart=/sbin/ip link set eth0 up
+ExecStart=/sbin/ip link set lo up
+"""
+
+
+def dependencies(base, wanted):
+    """Files of the modules, each after those that it needs."""
+    needs = {}
+    with open(f"{base}/modules.dep") as table:
+        for line in table:
+            file, rest = line.split(":", 1)
+            name = os.path.basename(file).split(".")[0].replace("-", "_")
+            needs[name] = [file] + rest.split()
+    order = []
+    for name in wanted:
+        for file in reversed(needs.get(name, [])):
+            if file not in order:
+                order.append(file)
+    return order
+
+
+def write(path, text, mode=0o644):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(text)
+    os.chmod(path, mode)
+
+
+def place(stage, name, address, units):
+    """What the test adds to the root file system."""
+    system = f"{stage}/place/etc/systemd/system"
+    write(f"{stage}/place/etc/hostname", name + "\n")
+    write(f"{stage}/place/etc/hosts", "127.0.0.1 localhost\n192.0.2.1 storage\n192.0.2.2 dom0\n")
+    write(f"{stage}/place/etc/iscsi/initiatorname.iscsi", f"InitiatorName=iqn.1993-08.org.debian:01:{name}\n", 0o600)
+    write(f"{stage}/place/etc/fstab", "")
+    write(f"{system}/lab-agent.service", AGENT)
+    write(f"{system}/lab-network.service", NETWORK.format(address=address))
+    wants = f"{system}/multi-user.target.wants"
+    os.makedirs(wants)
+    shutil.copy(f"{TOP}/userland/vn/vn-storage.service", f"{system}/vn-storage.service")
+    for unit in ["lab-agent", "lab-network"] + units:
+        os.symlink(f"../{unit}.service", f"{wants}/{unit}.service")
+    shutil.copy(f"{TOP}/tests/qemu/agent", f"{stage}/place/agent")
+    os.chmod(f"{stage}/place/agent", 0o755)
+    programs = f"{stage}/place/usr/local/sbin"
+    os.makedirs(programs)
+    shutil.copy(f"{TOP}/build/bin/vn", f"{programs}/vn")
+    for script in SCRIPTS:
+        os.symlink("vn", f"{programs}/{script}.sh")
+
+
+def build(out, name, address, units=()):
+    with open(f"{KIT}/release") as file:
+        base = f"{KIT}/modules/{file.read().strip()}"
+    with tempfile.TemporaryDirectory() as stage:
+        os.chmod(stage, 0o755)
+        for directory in ("bin", "proc", "dev", "root", "modules"):
+            os.makedirs(f"{stage}/{directory}")
+        shutil.copy("/usr/bin/busybox", f"{stage}/bin/busybox")
+        order = dependencies(base, MODULES)
+        for path in order:
+            target = f"{stage}/modules/{os.path.basename(path)}"
+            if path.endswith(".xz"):
+                with lzma.open(f"{base}/{path}") as packed, open(target[:-3], "wb") as file:
+                    shutil.copyfileobj(packed, file)
+            else:
+                shutil.copy(f"{base}/{path}", target)
+        names = [os.path.basename(path).removesuffix(".xz") for path in order]
+        write(f"{stage}/modules/order", "".join(f"{name}\n" for name in names))
+        shutil.copy(f"{TOP}/tests/storage/init", f"{stage}/init")
+        os.chmod(f"{stage}/init", 0o755)
+        place(stage, name, address, list(units))
+        listing = subprocess.run(["find", ".", "-print0"], cwd=stage, capture_output=True, check=True).stdout
+        with open(out, "wb") as file:
+            subprocess.run(["cpio", "--null", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=stage, input=listing, stdout=file, check=True)

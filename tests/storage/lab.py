@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""A storage host with a ZFS pool, and a dom0, on one LAN: two guests that systemd boots from the kit's root file system.
+
+What they write to their root is lost with QEMU, but stays over a reboot; the disks of the pool are files beside the logs.
+"""
+
+import os
+import shutil
+import socket
+import sys
+import time
+
+TOP = "/src"
+sys.path.insert(0, f"{TOP}/tests/qemu")
+
+from guest import Guest, GuestError  # noqa: E402
+from boot import build  # noqa: E402
+
+KIT = "/kit/storage"
+POOL_SIZE = 3 << 30
+
+
+def sparse(path, size):
+    with open(path, "wb") as file:
+        file.truncate(size)
+
+
+class Machine(Guest):
+    """A guest with disks; it can be reset as by a power failure."""
+
+    def __init__(self, name, number, directory, lan, units=(), disks=(), memory=1024):
+        initramfs = f"/tmp/{name}.cpio"
+        build(initramfs, name, f"192.0.2.{number}", units)
+        self.monitor = f"/tmp/{name}.monitor"
+        more = ["-drive", f"file={KIT}/root.img,format=raw,if=virtio,snapshot=on"]
+        for disk in disks:
+            more += ["-drive", f"file={disk},format=raw,if=virtio,discard=unmap"]
+        more += ["-virtfs", f"local,path={directory}/share,mount_tag=share,security_model=none,readonly=on"]
+        more += ["-monitor", f"unix:{self.monitor},server=on,wait=off", "-object", "rng-random,id=rng", "-device", "virtio-rng-pci,rng=rng"]
+        append = "systemd.show_status=0 systemd.log_level=warning"
+        super().__init__(
+            name, number, lan, f"{KIT}/vmlinuz", initramfs, directory, memory=memory, more=more, append=append, reboot=True
+        )
+
+    def ready(self, timeout=300):
+        """Until it has booted, and the share is there."""
+        self.wait_up(timeout)
+        self.run("mkdir -p /share; modprobe 9pnet_virtio; mountpoint -q /share || mount -t 9p -o ro,trans=virtio,version=9p2000.L share /share")
+
+    def reset(self):
+        """As if its power had failed for a moment; returns at once."""
+        self.command("system_reset")
+
+    def command(self, line):
+        """A command of QEMU's monitor."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(30)
+            monitor.connect(self.monitor)
+            text = b""
+            while not text.endswith(b"(qemu) "):
+                text += monitor.recv(4096)
+            monitor.sendall(line.encode() + b"\n")
+            text = b""
+            while not text.endswith(b"(qemu) "):
+                data = monitor.recv(4096)
+                if not data:
+                    break
+                text += data
+
+    def came_back(self, timeout=300):
+        """After a reset: the agent speaks again. What it said before counts no more."""
+        self.count += 1000
+        self.ready(timeout)
+
+
+class Lab:
+    def __init__(self, name, say=lambda text: None):
+        self.directory = f"{TOP}/build/storage/{name}"
+        shutil.rmtree(self.directory, ignore_errors=True)
+        os.makedirs(f"{self.directory}/share")
+        lan = f"/tmp/{name}.lan"
+        disk = f"{self.directory}/pool.img"
+        sparse(disk, POOL_SIZE)
+        self.machines = []
+        start = time.monotonic()
+        try:
+            self.storage = Machine("storage", 1, self.directory, lan, ["vn-storage"], [disk], 1536)
+            self.machines.append(self.storage)
+            self.dom0 = Machine("dom0", 2, self.directory, lan, [], [], 768)
+            self.machines.append(self.dom0)
+            for machine in self.machines:
+                machine.ready()
+        except BaseException:
+            self.close()
+            raise
+        say(f"both guests are up after {time.monotonic() - start:.0f} s")
+
+    def splats(self):
+        return [f"{machine.name}: {line}" for machine in self.machines for line in machine.splats()]
+
+    def close(self):
+        for machine in self.machines:
+            machine.kill()
+
+
+__all__ = ["Guest", "GuestError", "Lab", "Machine", "sparse"]
