@@ -117,6 +117,20 @@ pub(crate) fn name_targets(image: &Name) -> anyhow::Result<()> {
 
 /// Exports an image, or makes its exports what its properties say.
 pub(crate) fn export(image: &Name) -> anyhow::Result<()> {
+    targets_and_exports(image)?;
+    open_portals(image)
+}
+
+fn open_portals(image: &Name) -> anyhow::Result<()> {
+    for (_, facts) in zfs::tree(image, "volume", None)? {
+        if let Some(iqn) = facts.own(property::IQN) {
+            lio::open_portal(iqn)?;
+        }
+    }
+    Ok(())
+}
+
+fn targets_and_exports(image: &Name) -> anyhow::Result<()> {
     for (name, facts) in zfs::tree(image, "filesystem,volume", None)? {
         let guid = facts.number("guid").context("a dataset without a guid")?;
         if facts.is_volume() {
@@ -218,7 +232,7 @@ pub(crate) fn restore() -> anyhow::Result<(Vec<Name>, Vec<anyhow::Error>)> {
             known.extend(volume.number("guid"));
         }
         match facts.own(property::STATE) {
-            Some(state::READY) => match export(&image) {
+            Some(state::READY) => match targets_and_exports(&image) {
                 Ok(()) => done.push(image),
                 Err(error) => failed.push(error.context(format!("image {image}"))),
             },
@@ -228,6 +242,13 @@ pub(crate) fn restore() -> anyhow::Result<(Vec<Name>, Vec<anyhow::Error>)> {
             None => {}
         }
     }
+    done.retain(|image| match open_portals(image) {
+        Ok(()) => true,
+        Err(error) => {
+            failed.push(error.context(format!("image {image}")));
+            false
+        }
+    });
     for (iqn, guid) in lio::ours()? {
         if !known.contains(&guid) {
             lio::unexport(&iqn, guid)?;

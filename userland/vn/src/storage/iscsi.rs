@@ -248,6 +248,8 @@ pub(crate) fn login(host: &str, iqn: &str, secret: Option<&Secret>) -> anyhow::R
         ("node.startup", "manual"),
         ("node.session.initial_login_retry_max", "2"),
         ("node.conn[0].timeo.login_timeout", "15"),
+        // A storage host that boots again keeps machines waiting, as NFS does: their writes do not fail for an hour.
+        ("node.session.timeo.replacement_timeout", "3600"),
     ] {
         node(&["-o", "update", "-n", name, "-v", value])?.run()?;
     }

@@ -144,8 +144,13 @@ pub(crate) fn export(export: &Export) -> anyhow::Result<()> {
     make(&lun)?;
     link(&backstore, &lun.join("volume"))?;
     acls(export, &group, &lun)?;
-    make(&group.join("np").join(PORTAL))?;
     put(&group.join("enable"), "1\n")
+}
+
+/// Lets initiators in. After a boot this comes when all targets are there: one that asks for a target which is not there
+/// does not ask again.
+pub(crate) fn open_portal(iqn: &str) -> anyhow::Result<()> {
+    make(&target(iqn).join("tpgt_1/np").join(PORTAL))
 }
 
 fn acls(export: &Export, group: &Path, lun: &Path) -> anyhow::Result<()> {

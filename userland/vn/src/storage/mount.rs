@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
 use serde::{Deserialize, Serialize};
 
 use super::undo::{Undo, all_or_nothing};
@@ -193,6 +195,14 @@ pub(crate) fn umount(directory: &Path) -> anyhow::Result<()> {
         return Ok(());
     }
     let path = directory.display();
+    // umount tells the server first that nobody has it mounted any more, and then may find that it is in use. Asking the
+    // kernel whether it could go changes nothing.
+    if let Err(Errno::EBUSY) = umount2(directory, MntFlags::MNT_EXPIRE) {
+        return refuse(
+            format!("{path} is in use"),
+            format!("fuser -vm {path} shows who uses it; nothing was changed"),
+        );
+    }
     Program::find("umount", LIMIT)?
         .arguments([directory])
         .hint(format!(

@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What must work: the command lines of the old README, and the verbs of vn, on the real things."""
+
+import json
+
+from lab import GuestError
+
+CHECKS = []
+PUBLIC = "tank/volumes/demo/template/public"
+OS = f"{PUBLIC}/os"
+IMAGES = "/var/tmp/images"
+USER = "tank/demo/vm/chiradeep"
+# What the storage host has: nothing of it may be left behind, nothing may be missing.
+LISTS = """zfs list -H -t all -o name,origin
+find /sys/kernel/config/target/core /sys/kernel/config/target/iscsi -mindepth 1 -maxdepth 2 -name '*:*' 2>/dev/null | sort
+ls /sys/kernel/config/target/core 2>/dev/null | grep -v alua
+ls -A /etc/exports.d
+exportfs -v"""
+
+
+def check(text, always=False):
+    def register(function):
+        function.always = always
+        CHECKS.append((text, function))
+        return function
+
+    return register
+
+
+def equal(got, expected, what):
+    if got != expected:
+        raise GuestError(f"{what}: got {got!r}, expected {expected!r}")
+
+
+def refused(guest, command, *words, status=2, timeout=120):
+    """The command must fail, say what is expected, and hint at what to do."""
+    got, output = guest.status(command, timeout)
+    if got != status:
+        raise GuestError(f"'{command}' ended with {got}, not {status}:\n{output}")
+    for word in words:
+        if word not in output:
+            raise GuestError(f"'{command}' does not say {word!r}:\n{output}")
+    return output
+
+
+def lists(lab):
+    return lab.storage.status(LISTS)[1]
+
+
+def snapshots(lab):
+    return lab.storage.run(f"zfs list -H -r -t snapshot -o name {OS}").split()
+
+
+def target(lab, image, which="-r"):
+    """The target of a disk, as listvmdisk.sh tells it."""
+    line = lab.storage.run(f"listvmdisk.sh -i {image} {which}")
+    volume, iqn = line.split(",")
+    if not volume.startswith(image + "/"):
+        raise GuestError(f"listvmdisk.sh: {line}")
+    return iqn
+
+
+@check("createtmplt.sh makes a template from a raw image, as the old README has it", always=True)
+def template(lab):
+    s = lab.storage
+    s.run(f"createtmplt.sh -t {OS}/small -f {IMAGES}/small.img -n small -s 1G", 120)
+    equal(s.run(f"zfs get -Hp -o value volsize {OS}/small/vmi-root-small"), str(1 << 30), "size of the volume")
+    s.run(f"cmp -n $((40<<20)) {IMAGES}/small.img /dev/zvol/{OS}/small/vmi-root-small")
+    s.run(f"test -e /{OS}/small/pygrub && grep -qx name=small /{OS}/small/template.properties")
+    equal(len(snapshots(lab)), 2, "snapshots of file system and volume")
+    # Zeros were not written.
+    used = int(s.run(f"zfs get -Hp -o value used {OS}/small/vmi-root-small"))
+    if used > 10 << 20:
+        raise GuestError(f"the volume takes {used} bytes: it is not sparse")
+
+
+@check("templates from qcow2, gzip, bzip2, xz and zstd hold the same bytes; checksums; -h; sizes are rounded up")
+def formats(lab):
+    s = lab.storage
+    before = lists(lab)
+    sums = s.run(f"cat {IMAGES}/small.md5 {IMAGES}/small.sha256").split()
+    for suffix, options in [
+        ("qcow2", f"-c {sums[1]}"),
+        ("img.gz", "-h"),
+        ("img.bz2", ""),
+        ("img.xz", ""),
+        ("img.zst", "-d words"),
+        ("img", f"-c {sums[0]}"),
+    ]:
+        name = suffix.replace(".", "-")
+        # The image is larger than what is asked for: the volume becomes as large as it must.
+        s.run(f"createtmplt.sh -t {OS}/{name} -f {IMAGES}/small.{suffix} -n x -s 8M {options}", 120)
+        s.run(f"cmp -n $((40<<20)) {IMAGES}/small.img /dev/zvol/{OS}/{name}/vmi-root-x")
+        size = int(s.run(f"zfs get -Hp -o value volsize {OS}/{name}/vmi-root-x"))
+        if size < 40 << 20 or size % (1 << 20):
+            raise GuestError(f"{suffix}: the volume has {size} bytes")
+        equal(s.status(f"test -e /{OS}/{name}/pygrub")[0], 1 if options == "-h" else 0, f"{suffix}: pygrub")
+        s.run(f"udevadm settle; zfs destroy -r {OS}/{name}")
+    equal(lists(lab), before, "what is there")
+
+
+@check("vn template create takes a kernel and its initrd")
+def kernel(lab):
+    s = lab.storage
+    s.run("echo k >/var/tmp/vmlinuz-1; echo i >/var/tmp/initrd.img-1")
+    s.run(
+        f"vn template create {OS}/k --file {IMAGES}/small.img --name k --size 64M --kernel /var/tmp/vmlinuz-1 --initrd /var/tmp/initrd.img-1",
+        120,
+    )
+    equal(s.run(f"ls /{OS}/k").split(), ["initrd.img-1", "template.properties", "vmlinuz-1"], "files of the template")
+    s.run(f"udevadm settle; zfs destroy -r {OS}/k")
+
+
+@check("createvm.sh makes two images, with a clone of a data disk and without")
+def images(lab):
+    lab.before = lists(lab)
+    s = lab.storage
+    s.run(f"createvm.sh -t {OS}/small -d /{PUBLIC}/datadisk/ext3-8g -i /{USER}/i0007 -u /{USER}", 120)
+    s.run(f"vn image create {USER}/i0008 --template {OS}/small --data-size 32M", 120)
+    equal(s.run("listclones.sh -p tank/demo/vm").split(), [f"{USER}/i0007", f"{USER}/i0008"], "listclones.sh")
+    listed = json.loads(s.run("vn -j image list tank/demo/vm"))
+    equal([image["state"] for image in listed], ["ready", "ready"], "states")
+    origin = s.run(f"zfs get -Hp -o value origin {USER}/i0007")
+    equal(origin in snapshots(lab), True, "the origin is the template's snapshot")
+
+
+images.always = True
+
+
+@check("listvmdisk.sh and listvmdisksize.sh print what the old README shows")
+def disks(lab):
+    s = lab.storage
+    image = f"{USER}/i0007"
+    iqn = target(lab, image)
+    equal(s.run(f"listvmdisk.sh -i {image} -r"), f"{image}/vmi-root-small,{iqn}", "-r")
+    equal(s.run(f"listvmdisk.sh -i {image} -d 0"), f"{image}/vmi-root-small,{iqn}", "-d 0")
+    equal(s.run(f"listvmdisk.sh -i {image} -d 1").split(",")[0], f"{image}/datadisk1-ext3-8g", "-d 1")
+    refused(s, f"listvmdisk.sh -i {image} -w", "has no swap disk")
+    refused(s, f"listvmdisk.sh -i {image} -d 10", "has no data disk 10")
+    equal(s.run(f"./listvmdisksize.sh -d {image}/datadisk1-ext3-8g -t".replace("./", "")), str(64 << 20), "-t")
+    used = s.run(f"zfs get -Hp -o value used {image}/datadisk1-ext3-8g")
+    equal(s.run(f"listvmdisksize.sh -d {image}/datadisk1-ext3-8g -a"), used, "-a")
+    refused(s, f"listvmdisksize.sh -d {image} -t", "is a filesystem, not a volume")
+    refused(s, "listvmdisk.sh -i tank/nothing -r", "there is no filesystem tank/nothing")
+
+
+@check("the newest snapshot is taken, by when it was made and not by its name", always=False)
+def newest(lab):
+    s = lab.storage
+    s.run(f"zfs snapshot -r {OS}/small@12_16_2008 && zfs snapshot -r {OS}/small@12_3_2008 && zfs snapshot -r {OS}/small@01_02_2009")
+    s.run(f"vn image create {USER}/i0009 --template {OS}/small", 120)
+    equal(s.run(f"zfs get -H -o value origin {USER}/i0009"), f"{OS}/small@01_02_2009", "origin")
+    s.run(f"vn image delete {USER}/i0009", 120)
+    for name in ("12_16_2008", "12_3_2008", "01_02_2009"):
+        s.run(f"zfs destroy -r {OS}/small@{name}")
+
+
+@check("what is wrong is refused, and changes nothing")
+def wrong(lab):
+    s = lab.storage
+    before = lists(lab)
+    refused(s, f"createvm.sh -t {OS}/small -i tank/demo/vm/chiradeep2/i1 -u {USER}", "is not below the user's file system")
+    refused(s, f"createvm.sh -t {OS}/small -i {USER}/i0007 -u {USER}", "is there already", "hint:")
+    refused(s, f"createvm.sh -t {OS}/none -i {USER}/i1 -u {USER}", "there is no filesystem")
+    refused(s, f"createvm.sh -t {OS}/small@no -i {USER}/i1 -u {USER}", "there is no snapshot")
+    refused(s, f"createvm.sh -t {PUBLIC}/datadisk -i {USER}/i1 -u {USER}", "has no snapshot")
+    refused(s, f"createtmplt.sh -t {OS}/small -f {IMAGES}/small.img -n small -s 1G", "is there already", "nothing was changed")
+    refused(s, f"createtmplt.sh -t {OS}/y -f {IMAGES}/small.img -n y -s 1G -c {'0' * 32}", "has the checksum")
+    refused(s, "createvm.sh -t a/b", "Usage", status=1)
+    s.run(f"vn image create {USER}/i0007 --template {OS}/small --may-exist")
+    equal(lists(lab), before, "what is there")
+
+
+def mount_line(lab, name, image, data=True):
+    data = f" -1 {target(lab, image, '-d 1')}" if data else ""
+    local = "/images/" + image.split("/", 3)[3]
+    return f"mountvm.sh -m -h 192.0.2.1 -t {target(lab, image)} -l {local} -n {name} -r {image}{data}"
+
+
+@check("mountvm.sh mounts both on the dom0: NFS, iSCSI, names of the disks; and again, which changes nothing")
+def mount(lab):
+    d = lab.dom0
+    for name, image in (("vm7", f"{USER}/i0007"), ("vm8", f"{USER}/i0008")):
+        line = mount_line(lab, name, image)
+        d.run(line, 180)
+        links = d.run("ls -l /dev/disk/by-vm")
+        d.run(line, 180)
+        equal(d.run("ls -l /dev/disk/by-vm"), links, "links after mounting again")
+    d.run("test -e /images/chiradeep/i0007/template.properties")
+    equal(d.run("blockdev --getsize64 /dev/disk/by-vm/vm7-root"), str(1 << 30), "size of the root disk")
+    other = mount_line(lab, "vm9", f"{USER}/i0007").replace("/i0007 -n", "/other -n")
+    refused(d, other, "is logged in to", "as vm7")
+
+
+mount.always = True
+
+
+@check("mapiscsi.sh tells which target is which disk; blank when it has no name")
+def mapped(lab):
+    d = lab.dom0
+    iqns = {name: target(lab, f"{USER}/{image}") for name, image in (("vm7", "i0007"), ("vm8", "i0008"))}
+    lines = d.run("mapiscsi.sh").splitlines()
+    for name, iqn in iqns.items():
+        equal(f"{iqn} {name}-root" in lines, True, f"a line of {name} in {lines}")
+    equal(len(lines), 4, "lines")
+    d.run("mv /dev/disk/by-vm/vm7-root /run/kept")
+    equal(iqns["vm7"] in d.run("mapiscsi.sh").splitlines(), True, "a line without a name")
+    d.run("mv /run/kept /dev/disk/by-vm/vm7-root")
+    equal(len(json.loads(d.run("vn -j iscsi map"))), 4, "as JSON")
+
+
+@check("a file written in one image is not in the other; by iSCSI and by NFS")
+def apart(lab):
+    d = lab.dom0
+    d.run("mkdir -p /mnt/a && mount /dev/disk/by-vm/vm7-root /mnt/a && echo mine >/mnt/a/mine && umount /mnt/a")
+    d.run("mount /dev/disk/by-vm/vm8-root /mnt/a && test ! -e /mnt/a/mine && cat /mnt/a/etc/issue; r=$?; umount /mnt/a; exit $r")
+    d.run("mount /dev/disk/by-vm/vm7-root /mnt/a && cat /mnt/a/mine; r=$?; umount /mnt/a; exit $r")
+    d.run("echo x >/images/chiradeep/i0007/x && test ! -e /images/chiradeep/i0008/x")
+    lab.storage.run(f"test -e /{USER}/i0007/x && test ! -e /{OS}/small/x")
+    d.run("mount /dev/disk/by-vm/vm7-datadisk-1 /mnt/a && umount /mnt/a")
+
+
+@check("nothing is deleted while it is in use, nor a user with other images")
+def in_use(lab):
+    s = lab.storage
+    before = lists(lab)
+    refused(s, f"delvm.sh -i {USER}/i0007", "iqn.1993-08.org.debian:01:dom0 is logged in", "host 192.0.2.2 has mounted")
+    refused(s, f"delvm.sh -u {USER} -i {USER}/i0007", "still holds", f"{USER}/i0008")
+    refused(s, f"vn image delete {USER}/i0007 --force", "this destroys, for good", "--yes")
+    equal(lists(lab), before, "what is there")
+
+
+@check("unmount while busy changes nothing, and the server still knows of the mount")
+def busy(lab):
+    d = lab.dom0
+    d.run("mount /dev/disk/by-vm/vm7-root /mnt/a")
+    refused(d, "mountvm.sh -u -l /images/chiradeep/i0007", "is in use", "Nothing was changed")
+    d.run("umount /mnt/a")
+    refused(d, "cd /images/chiradeep/i0007 && mountvm.sh -u -l /images/chiradeep/i0007", "is in use")
+    d.run("test -e /images/chiradeep/i0007/x && test -e /dev/disk/by-vm/vm7-root")
+    refused(lab.storage, f"delvm.sh -i {USER}/i0007", "host 192.0.2.2 has mounted")
+
+
+@check("mountvm.sh -u unmounts, also a second time, and deletes nothing")
+def unmounted(lab):
+    d = lab.dom0
+    d.run("mountvm.sh -u -l /images/chiradeep/i0007", 120)
+    d.run("mountvm.sh -u -l /images/chiradeep/i0007", 120)
+    lab.storage.run(f"test -e /{USER}/i0007/x")
+    d.run("test ! -e /images/chiradeep/i0007 && test ! -e /dev/disk/by-vm/vm7-root && test -e /dev/disk/by-vm/vm8-root")
+    d.run("mountvm.sh -u -l /images/chiradeep/i0008 -n vm8", 120)
+    equal(d.status("iscsiadm -m session")[0], 21, "no sessions")
+    left = d.status("findmnt -n -t nfs,nfs4; ls /dev/disk/by-vm /run/vn/mounts 2>/dev/null | grep vm")[1]
+    equal(left, "", "what is left")
+
+
+unmounted.always = True
+
+
+@check("CHAP: without the secret nobody gets in, with it one does; it is on no command line")
+def chap(lab):
+    s, d = lab.storage, lab.dom0
+    for guest in (s, d):
+        guest.run("umask 077; echo 'dom0 a-long-secret' >/root/chap")
+    s.run(f"vn image create {USER}/i0010 --template {OS}/small --chap-file /root/chap", 120)
+    iqn = target(lab, f"{USER}/i0010")
+    line = f"vn image mount --host 192.0.2.1 --remote {USER}/i0010 --local /images/c --name c --root {iqn}"
+    refused(d, line, "cannot log in", "--chap-file", timeout=200)
+    d.run("chmod 644 /root/chap")
+    refused(d, line + " --chap-file /root/chap", "others may read it")
+    d.run("chmod 600 /root/chap")
+    d.run(line + " --chap-file /root/chap", 120)
+    d.run("test -b /dev/disk/by-vm/c-root && vn image unmount --local /images/c", 120)
+    s.run(f"vn image delete {USER}/i0010", 120)
+
+
+@check("delvm.sh removes image and user; pool, targets and exports are what they were")
+def deleted(lab):
+    s = lab.storage
+    s.run(f"delvm.sh -i {USER}/i0008", 120)
+    s.run(f"delvm.sh -u {USER} -i {USER}/i0007", 120)
+    equal(lists(lab), lab.before, "what is there")
+    refused(s, f"delvm.sh -i {USER}/i0007", "there is no")
+    s.run(f"vn image delete {USER}/i0007 --if-exists")
+
+
+deleted.always = True

@@ -1,0 +1,277 @@
+# SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+"""What must fail well: nothing is lost, the error is clear, the same command again does it."""
+
+import os
+import re
+import time
+
+from cases import IMAGES, OS, USER, equal, lists, mount_line, refused, target
+from lab import GuestError
+
+CHECKS = []
+# Each is killed before it is carried out: programs are started by clone3 or vfork, steps of vn itself are the others.
+CALLS = os.environ.get("VNET_STORAGE_CALLS", "clone3,mkdir,symlink,rename,openat").split(",")
+# Every n-th of them.
+STEP = int(os.environ.get("VNET_STORAGE_STEP", "4"))
+
+
+def check(text):
+    def register(function):
+        CHECKS.append((text, function))
+        return function
+
+    return register
+
+
+@check("image truncated, or not an image: refused, nothing is left")
+def not_whole(lab):
+    s = lab.storage
+    before = lists(lab)
+    s.run(
+        f"cd {IMAGES} && head -c 30000000 small.img >cut.img && head -c 500000 small.img.gz >cut.gz && head -c 500000 small.img.zst >cut.zst"
+        " && head -c 500000 small.img.xz >cut.xz && head -c 500000 small.img.bz2 >cut.bz2 && head -c 2000000 small.qcow2 >cut.qcow2"
+        " && yes no >text.img & sleep 0.2; kill %1; cd /var/tmp/images; head -c 30000000 small.img | gzip >short.gz; : >empty.img"
+    )
+    for name, words in [
+        ("cut.img", "is truncated"),
+        ("cut.gz", "unexpected end of file"),
+        ("cut.zst", "premature end"),
+        ("cut.xz", "Unexpected end of input"),
+        ("cut.bz2", "ends unexpectedly"),
+        ("cut.qcow2", "damaged or truncated"),
+        ("short.gz", "is truncated"),
+        ("text.img", "is not an image"),
+        ("empty.img", "is not an image"),
+        ("none.img", "No such file"),
+        ("root", "is not a file"),
+    ]:
+        refused(s, f"createtmplt.sh -t {OS}/bad/deep -f {IMAGES}/{name} -n bad -s 64M", words)
+    equal(lists(lab), before, "what is there")
+
+
+@check("pool full in mid-copy: a clear error, only what this run made is removed, and it works when there is room")
+def full(lab):
+    s = lab.storage
+    s.run(f"cd {IMAGES} && rm -f cut.* && cp small.img big.img && truncate -s 600M big.img && dd if=/dev/urandom of=big.img bs=1M seek=40 count=400 conv=notrunc status=none", 200)
+    s.run(f"zfs create {OS}/mine && echo precious >/{OS}/mine/file && echo old >/{OS}/mine/template.properties")
+    room = int(s.run("zfs get -Hp -o value available tank"))
+    s.run(f"zfs create -V {(room - (250 << 20)) >> 20}M tank/ballast")
+    before = lists(lab)
+    for where in (f"{OS}/mine", f"{OS}/new/deep"):
+        refused(s, f"createtmplt.sh -t {where} -f {IMAGES}/big.img -n big -s 600M", "is the pool tank full?", "hint: zpool list", timeout=400)
+        equal(lists(lab), before, "what is there")
+    equal(s.run(f"cat /{OS}/mine/file /{OS}/mine/template.properties"), "precious\nold", "files of the file system")
+    s.run("udevadm settle; zfs destroy tank/ballast")
+    s.run(f"createtmplt.sh -t {OS}/mine -f {IMAGES}/big.img -n big -s 600M", 400)
+    s.run(f"cmp -n $((600<<20)) {IMAGES}/big.img /dev/zvol/{OS}/mine/vmi-root-big && cat /{OS}/mine/file", 200)
+
+
+@check("speed: a template as fast as qemu-img convert to the same volume, 1.2 x; an image of a larger template is no slower")
+def speed(lab):
+    s = lab.storage
+
+    def seconds(command):
+        return float(s.run(f"udevadm settle; sync; s=$EPOCHREALTIME; ({command}) >&2 || exit 1; e=$EPOCHREALTIME; "
+                           "echo $(( (${e/./} - ${s/./}) / 1000 ))", 400).splitlines()[-1]) / 1000
+
+    ours, theirs = [], []
+    for _ in range(3):
+        theirs.append(seconds(
+            "zfs create -p -s -V 600M tank/q/v && udevadm wait --timeout=60 /dev/zvol/tank/q/v"
+            f" && qemu-img convert -n -f raw -O raw {IMAGES}/big.img /dev/zvol/tank/q/v && sync /dev/zvol/tank/q/v"
+        ))
+        s.run("udevadm settle; zfs destroy -r tank/q")
+        ours.append(seconds(f"createtmplt.sh -t {OS}/speed -f {IMAGES}/big.img -n v -s 600M"))
+        s.run(f"udevadm settle; zfs destroy -r {OS}/speed")
+    images = {}
+    for name, template in (("small", "small"), ("big", "mine")):
+        images[name] = min(seconds(f"vn image create tank/demo/vm/u/{name}{n} --template {OS}/{template}") for n in range(3))
+    print(f"     template: vn {ours}, qemu-img {theirs}; image: {images}")
+    for name in ("small", "big"):
+        for n in range(3):
+            s.run(f"vn image delete tank/demo/vm/u/{name}{n}", 120)
+    s.run("zfs destroy tank/demo/vm/u")
+    if min(ours) > 1.2 * min(theirs):
+        raise GuestError(f"a template took {min(ours)} s, qemu-img {min(theirs)} s")
+    if images["big"] > 1.5 * images["small"]:
+        raise GuestError(f"images: {images}")
+
+
+@check("two creates of the same image at once: one is made, the other is refused")
+def twice(lab):
+    s = lab.storage
+    before = lists(lab)
+    line = f"vn image create {USER}/two --template {OS}/small"
+    output = s.run(f"({line}; echo rc=$?) >/tmp/1 2>&1 & ({line}; echo rc=$?) >/tmp/2 2>&1 & wait; cat /tmp/1 /tmp/2", 120)
+    equal(sorted(re.findall(r"rc=\d", output)), ["rc=0", "rc=2"], output)
+    if "is there already" not in output:
+        raise GuestError(output)
+    target(lab, f"{USER}/two")
+    s.run(f"delvm.sh -u {USER} -i {USER}/two", 120)
+    equal(lists(lab), before, "what is there")
+
+
+def killed_at_each_step(lab, guest, command, after, timeout=300):
+    """Runs it again and again, each time killed before a later call; then again, whole, and `after`. Returns how often."""
+    times = 0
+    for call in CALLS:
+        for when in range(1, 500, STEP):
+            status, output = guest.status(
+                f"strace -qq -o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={when} {command}", timeout
+            )
+            if status not in (0, 137):
+                raise GuestError(f"killed at {call} {when}: status {status}:\n{output}")
+            status_again, again = guest.status(command, timeout)
+            # Killed after its last step: it is there.
+            if status_again != 0 and not (status_again == 2 and "is there already" in again):
+                raise GuestError(f"again after {call} {when}: status {status_again}:\n{again}")
+            try:
+                after(lab)
+            except GuestError as error:
+                raise GuestError(f"after {call} {when} and again: {error}") from error
+            if status == 0:
+                break
+            times += 1
+    print(f"     killed {times} times")
+    if times == 0:
+        raise GuestError("it was never killed")
+
+
+@check("vn killed at each step of template create, then the same command again")
+def killed_template(lab):
+    before = lists(lab)
+
+    def after(lab):
+        lab.storage.run(f"cmp -n $((40<<20)) {IMAGES}/small.img /dev/zvol/{OS}/kill/vmi-root-k && test -e /{OS}/kill/pygrub")
+        lab.storage.run(f"udevadm settle; zfs destroy -r {OS}/kill")
+        equal(lists(lab), before, "what is there")
+
+    killed_at_each_step(lab, lab.storage, f"createtmplt.sh -t {OS}/kill -f {IMAGES}/small.img -n k -s 64M", after)
+
+
+@check("vn killed at each step of image create, then the same command again")
+def killed_image(lab):
+    before = lists(lab)
+
+    def after(lab):
+        iqn = target(lab, f"{USER}/kill")
+        offered = lab.dom0.run("iscsiadm -m discovery -t sendtargets -p 192.0.2.1 -o nonpersistent")
+        equal(iqn in offered, True, "the target is offered")
+        lab.storage.run(f"exportfs -v | grep -q {USER}/kill")
+        lab.storage.run(f"delvm.sh -u {USER} -i {USER}/kill", 120)
+        equal(lists(lab), before, "what is there")
+
+    killed_at_each_step(lab, lab.storage, f"vn image create {USER}/kill --template {OS}/small", after)
+
+
+@check("vn killed at each step of image delete, then the same command again")
+def killed_delete(lab):
+    s = lab.storage
+    before = lists(lab)
+    delete = f"vn image delete {USER}/kill --if-exists"
+    create = f"vn image create {USER}/kill --template {OS}/small --may-exist"
+    s.run(create, 120)
+
+    def after(lab):
+        equal(s.status(f"zfs list {USER}/kill 2>/dev/null")[0], 1, "the image is gone")
+        s.run(f"zfs destroy {USER}")
+        equal(lists(lab), before, "what is there")
+        s.run(create, 120)
+
+    killed_at_each_step(lab, s, delete, after)
+    s.run(f"delvm.sh -u {USER} -i {USER}/kill", 120)
+    equal(lists(lab), before, "what is there")
+
+
+def image(lab, name):
+    lab.storage.run(f"vn image create {USER}/{name} --template {OS}/small --data-size 32M --may-exist", 120)
+    return f"{USER}/{name}"
+
+
+def clean(lab, name):
+    """The dom0 has nothing of an image."""
+    left = lab.dom0.status("iscsiadm -m session; iscsiadm -m node; findmnt -n -t nfs; ls /images/chiradeep /dev/disk/by-vm /run/vn/mounts")[1]
+    left = [line for line in left.splitlines() if not re.match(r"iscsiadm: No|ls: cannot|/.*:$|$", line)]
+    equal(left, [], f"what {name} has left on the dom0")
+
+
+@check("vn killed at each step of image mount, then the same command again; unmount leaves nothing")
+def killed_mount(lab):
+    d = lab.dom0
+    line = mount_line(lab, "vmk", image(lab, "k"))
+
+    def after(lab):
+        d.run("test -b /dev/disk/by-vm/vmk-root && test -b /dev/disk/by-vm/vmk-datadisk-1 && test -e /images/chiradeep/k/pygrub")
+        d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+        clean(lab, "mount")
+
+    killed_at_each_step(lab, d, line, after)
+
+
+@check("vn killed at each step of image unmount, then the same command again")
+def killed_unmount(lab):
+    d = lab.dom0
+    line = mount_line(lab, "vmk", image(lab, "k"))
+    d.run(line, 120)
+
+    def after(lab):
+        clean(lab, "unmount")
+        d.run(line, 120)
+
+    killed_at_each_step(lab, d, "mountvm.sh -u -l /images/chiradeep/k", after)
+    d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+
+
+PORTS = "for t in /sys/kernel/config/target/iscsi/iqn.*; do {} $t/tpgt_1/np/0.0.0.0:3260; done"
+
+
+@check("target port closed, or the target of one disk gone, during the mount: what was done is undone, and it works later")
+def closed(lab):
+    s, d = lab.storage, lab.dom0
+    line = mount_line(lab, "vmk", image(lab, "k"))
+    s.run(PORTS.format("rmdir"))
+    refused(d, line, "does not say what targets it has", "3260", timeout=200)
+    clean(lab, "mount")
+    s.run(PORTS.format("mkdir"))
+    data = target(lab, f"{USER}/k", "-d 1")
+    s.run(f"rmdir /sys/kernel/config/target/iscsi/{data}/tpgt_1/np/0.0.0.0:3260")
+    refused(d, line, "does not offer target", timeout=200)
+    clean(lab, "mount")
+    s.run("vn image restore", 120)
+    # What is started before the login, and closes the port while iscsiadm logs in.
+    port = f"/sys/kernel/config/target/iscsi/{data}/tpgt_1/enable"
+    s.run(f"(end=$((SECONDS+100)); until grep -q 'InitiatorName' /sys/kernel/config/target/iscsi/{target(lab, f'{USER}/k')}/tpgt_1/acls/*/info"
+          f" || [ $SECONDS -ge $end ]; do :; done; echo 0 >{port}) >/dev/null 2>&1 &")
+    status, output = d.status(line, 300)
+    if status == 0:
+        # The port was closed only after the login.
+        raise GuestError("the login was faster than the port was closed")
+    if "cannot log in" not in output and "does not offer" not in output and "no disk of" not in output:
+        raise GuestError(output)
+    clean(lab, "mount")
+    s.run("vn image restore", 120)
+    d.run(line, 120)
+    d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+
+
+@check("storage host killed in mid-write and back: targets and exports come back, nothing that was written is lost")
+def power_cut(lab):
+    s, d = lab.storage, lab.dom0
+    d.run(mount_line(lab, "vmk", image(lab, "k")), 120)
+    d.run("head -c 20000000 /dev/urandom >/tmp/data && cp /tmp/data /images/chiradeep/k/before && sync -f /images/chiradeep/k/before")
+    d.run("dd if=/tmp/data of=/dev/disk/by-vm/vmk-root bs=64k seek=1024 conv=fsync status=none", 120)
+    d.run("(dd if=/tmp/data of=/dev/disk/by-vm/vmk-datadisk-1 bs=64k oflag=direct conv=fsync status=none; echo $? >/tmp/dd.rc) >/tmp/dd.log 2>&1 &"
+          "(cp /tmp/data /images/chiradeep/k/during && sync -f /images/chiradeep/k/during; echo $? >/tmp/cp.rc) >/tmp/cp.log 2>&1 &")
+    s.reset()
+    time.sleep(0)
+    s.came_back()
+    s.run("end=$((SECONDS+120)); until systemctl is-active -q vn-storage; do [ $SECONDS -lt $end ] || exit 1; sleep 0.5; done", 200)
+    d.wait_for("[ -e /tmp/dd.rc ] && [ -e /tmp/cp.rc ]", 300)
+    equal(d.run("cat /tmp/dd.rc /tmp/cp.rc /tmp/dd.log /tmp/cp.log").split(), ["0", "0"], "status of the writers")
+    d.run("echo 3 >/proc/sys/vm/drop_caches; for f in before during; do cmp /tmp/data /images/chiradeep/k/$f || exit 1; done", 120)
+    d.run("dd if=/dev/disk/by-vm/vmk-root bs=64k skip=1024 count=306 iflag=direct status=none | cmp -n 20000000 - /tmp/data", 120)
+    d.run("dd if=/dev/disk/by-vm/vmk-datadisk-1 bs=64k count=306 iflag=direct status=none | cmp -n 20000000 - /tmp/data", 120)
+    refused(s, f"delvm.sh -i {USER}/k", "is logged in", "has mounted")
+    d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+    clean(lab, "mount")
+    s.run(f"delvm.sh -u {USER} -i {USER}/k", 120)
