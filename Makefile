@@ -11,6 +11,9 @@ CARGO   ?= cargo
 # trixie, forky, uml or debug: build the module for that kernel of the kit, in the kit, instead of for KDIR.
 KERNEL  ?=
 
+# The names of old scripts that vn answers to.
+SCRIPTS := createtmplt createvm delvm listclones listvmdisk listvmdisksize mountvm mapiscsi
+
 build   := $(CURDIR)/build
 kit     := tests/kit/kit
 enter   := tests/kit/enter
@@ -22,7 +25,7 @@ $(error KERNEL is trixie, forky, uml or debug, not $(KERNEL))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu bench lint install uninstall clean
+.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu test-storage bench lint install uninstall clean
 
 all: module userland ## module and userland for this host (the default)
 
@@ -68,6 +71,9 @@ test-debug: ## the same and more in a kernel that checks memory, locks and refer
 test-qemu: ## the module in two virtual machines with Debian's kernel
 	@tests/run qemu
 
+test-storage: ## templates, images and disks on real ZFS, iSCSI and NFS, in two virtual machines
+	@tests/run storage
+
 bench: ## the module beside the kernel's tunnels, vnetd beside other programs: twenty minutes on an idle machine (ARGS="--rounds 3 --keep")
 	@tests/bench/run $(ARGS)
 
@@ -85,10 +91,13 @@ endif
 	for program in vn vnetd; do install -D -m 755 "build/bin/$$program" '$(DESTDIR)$(SBINDIR)/'"$$program"; done
 	install -d '$(DESTDIR)$(UNITDIR)'
 	sed 's|^ExecStart=[^ ]*/|ExecStart=$(SBINDIR)/|' userland/vnetd/vnetd.service >'$(DESTDIR)$(UNITDIR)/vnetd.service'
+	sed 's|^ExecStart=[^ ]*/|ExecStart=$(SBINDIR)/|' userland/vn/vn-storage.service >'$(DESTDIR)$(UNITDIR)/vn-storage.service'
+	for script in $(SCRIPTS); do ln -sf vn '$(DESTDIR)$(SBINDIR)/'"$$script.sh"; done
 	for page in docs/man/*.8; do [ ! -e "$$page" ] || install -D -m 644 "$$page" '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 
 uninstall: ## removes what "make install" has put in place
-	rm -f '$(DESTDIR)$(SBINDIR)/vn' '$(DESTDIR)$(SBINDIR)/vnetd' '$(DESTDIR)$(UNITDIR)/vnetd.service'
+	rm -f '$(DESTDIR)$(SBINDIR)/vn' '$(DESTDIR)$(SBINDIR)/vnetd' '$(DESTDIR)$(UNITDIR)/vnetd.service' '$(DESTDIR)$(UNITDIR)/vn-storage.service'
+	for script in $(SCRIPTS); do rm -f '$(DESTDIR)$(SBINDIR)/'"$$script.sh"; done
 	for page in docs/man/*.8; do rm -f '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 	rm -f '$(DESTDIR)/lib/modules/'*/updates/module/vnet.ko*
 	[ -n '$(DESTDIR)' ] || depmod

@@ -28,9 +28,13 @@ def not_whole(lab):
     s = lab.storage
     before = lists(lab)
     s.run(
-        f"cd {IMAGES} && head -c 30000000 small.img >cut.img && head -c 500000 small.img.gz >cut.gz && head -c 500000 small.img.zst >cut.zst"
-        " && head -c 500000 small.img.xz >cut.xz && head -c 500000 small.img.bz2 >cut.bz2 && head -c 2000000 small.qcow2 >cut.qcow2"
-        " && yes no >text.img & sleep 0.2; kill %1; cd /var/tmp/images; head -c 30000000 small.img | gzip >short.gz; : >empty.img"
+        f"""set -e; cd {IMAGES}
+        head -c 30000000 small.img >cut.img
+        for packed in gz bz2 xz zst; do head -c 500000 small.img.$packed >cut.$packed; done
+        head -c 2000000 small.qcow2 >cut.qcow2
+        gzip <cut.img >short.gz
+        seq 100000 >text.img
+        : >empty.img"""
     )
     for name, words in [
         ("cut.img", "is truncated"),

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
+# shellcheck shell=bash
 # Makes, on the storage host, the pool and the images of the tests: a root file system that boots, in all formats.
 set -eu
 modprobe zfs
