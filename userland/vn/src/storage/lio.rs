@@ -158,8 +158,9 @@ fn acls(export: &Export, group: &Path, lun: &Path) -> anyhow::Result<()> {
         let acl = group.join("acls").join(initiator);
         make(&acl)?;
         if let Some(Secret { user, password }) = &export.secret {
-            put(&acl.join("auth/userid"), &format!("{user}\n"))?;
-            put(&acl.join("auth/password"), &format!("{password}\n"))?;
+            // Without an end of line: it would be part of the secret.
+            put(&acl.join("auth/userid"), user)?;
+            put(&acl.join("auth/password"), password)?;
         }
         let mapped = acl.join("lun_0");
         make(&mapped)?;
