@@ -10,7 +10,7 @@ from lab import GuestError
 
 CHECKS = []
 # Each is killed before it is carried out: programs are started by clone3 or vfork, steps of vn itself are the others.
-CALLS = os.environ.get("VNET_STORAGE_CALLS", "clone3,mkdir,symlink,rename,openat").split(",")
+CALLS = os.environ.get("VNET_STORAGE_CALLS", "clone3,mkdir,symlink,rename,unlink,rmdir").split(",")
 # Every n-th of them.
 STEP = int(os.environ.get("VNET_STORAGE_STEP", "4"))
 
