@@ -244,6 +244,7 @@ def busy(lab):
 @check("mountvm.sh -u unmounts, also a second time, and deletes nothing")
 def unmounted(lab):
     d = lab.dom0
+    d.run("echo x >/images/chiradeep/i0007/x")
     d.run("mountvm.sh -u -l /images/chiradeep/i0007", 120)
     d.run("mountvm.sh -u -l /images/chiradeep/i0007", 120)
     lab.storage.run(f"test -e /{USER}/i0007/x")

@@ -5,10 +5,11 @@ import os
 import re
 import time
 
-from cases import IMAGES, OS, USER, equal, lists, mount_line, refused, target
+from cases import IMAGES, OS, equal, lists, mount_line, refused, target
 from lab import GuestError
 
 CHECKS = []
+USER = "tank/demo/vm/faults"
 # Each is killed before it is carried out: programs are started by clone3 or vfork, steps of vn itself are the others.
 CALLS = os.environ.get("VNET_STORAGE_CALLS", "clone3,mkdir,symlink,rename,unlink,rmdir").split(",")
 # Every n-th of them.
@@ -194,7 +195,7 @@ def image(lab, name):
 
 def clean(lab, name):
     """The dom0 has nothing of an image."""
-    left = lab.dom0.status("iscsiadm -m session; iscsiadm -m node; findmnt -n -t nfs; ls /images/chiradeep /dev/disk/by-vm /run/vn/mounts")[1]
+    left = lab.dom0.status("iscsiadm -m session; iscsiadm -m node; findmnt -n -t nfs; ls /images/faults /dev/disk/by-vm /run/vn/mounts")[1]
     left = [line for line in left.splitlines() if not re.match(r"iscsiadm: No|ls: cannot|/.*:$|$", line)]
     equal(left, [], f"what {name} has left on the dom0")
 
@@ -205,8 +206,8 @@ def killed_mount(lab):
     line = mount_line(lab, "vmk", image(lab, "k"))
 
     def after(lab):
-        d.run("test -b /dev/disk/by-vm/vmk-root && test -b /dev/disk/by-vm/vmk-datadisk-1 && test -e /images/chiradeep/k/pygrub")
-        d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+        d.run("test -b /dev/disk/by-vm/vmk-root && test -b /dev/disk/by-vm/vmk-datadisk-1 && test -e /images/faults/k/pygrub")
+        d.run("mountvm.sh -u -l /images/faults/k", 120)
         clean(lab, "mount")
 
     killed_at_each_step(lab, d, line, after)
@@ -222,8 +223,8 @@ def killed_unmount(lab):
         clean(lab, "unmount")
         d.run(line, 120)
 
-    killed_at_each_step(lab, d, "mountvm.sh -u -l /images/chiradeep/k", after)
-    d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+    killed_at_each_step(lab, d, "mountvm.sh -u -l /images/faults/k", after)
+    d.run("mountvm.sh -u -l /images/faults/k", 120)
 
 
 PORTS = "for t in /sys/kernel/config/target/iscsi/iqn.*; do {} $t/tpgt_1/np/0.0.0.0:3260; done"
@@ -255,27 +256,27 @@ def closed(lab):
     clean(lab, "mount")
     s.run("vn image restore", 120)
     d.run(line, 120)
-    d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+    d.run("mountvm.sh -u -l /images/faults/k", 120)
 
 
 @check("storage host killed in mid-write and back: targets and exports come back, nothing that was written is lost")
 def power_cut(lab):
     s, d = lab.storage, lab.dom0
     d.run(mount_line(lab, "vmk", image(lab, "k")), 120)
-    d.run("head -c 20000000 /dev/urandom >/tmp/data && cp /tmp/data /images/chiradeep/k/before && sync -f /images/chiradeep/k/before")
+    d.run("head -c 20000000 /dev/urandom >/tmp/data && cp /tmp/data /images/faults/k/before && sync -f /images/faults/k/before")
     d.run("dd if=/tmp/data of=/dev/disk/by-vm/vmk-root bs=64k seek=1024 conv=fsync status=none", 120)
     d.run("(dd if=/tmp/data of=/dev/disk/by-vm/vmk-datadisk-1 bs=64k oflag=direct conv=fsync status=none; echo $? >/tmp/dd.rc) >/tmp/dd.log 2>&1 &"
-          "(cp /tmp/data /images/chiradeep/k/during && sync -f /images/chiradeep/k/during; echo $? >/tmp/cp.rc) >/tmp/cp.log 2>&1 &")
+          "(cp /tmp/data /images/faults/k/during && sync -f /images/faults/k/during; echo $? >/tmp/cp.rc) >/tmp/cp.log 2>&1 &")
     s.reset()
     time.sleep(0)
     s.came_back()
     s.run("end=$((SECONDS+120)); until systemctl is-active -q vn-storage; do [ $SECONDS -lt $end ] || exit 1; sleep 0.5; done", 200)
     d.wait_for("[ -e /tmp/dd.rc ] && [ -e /tmp/cp.rc ]", 300)
     equal(d.run("cat /tmp/dd.rc /tmp/cp.rc /tmp/dd.log /tmp/cp.log").split(), ["0", "0"], "status of the writers")
-    d.run("echo 3 >/proc/sys/vm/drop_caches; for f in before during; do cmp /tmp/data /images/chiradeep/k/$f || exit 1; done", 120)
+    d.run("echo 3 >/proc/sys/vm/drop_caches; for f in before during; do cmp /tmp/data /images/faults/k/$f || exit 1; done", 120)
     d.run("dd if=/dev/disk/by-vm/vmk-root bs=64k skip=1024 count=306 iflag=direct status=none | cmp -n 20000000 - /tmp/data", 120)
     d.run("dd if=/dev/disk/by-vm/vmk-datadisk-1 bs=64k count=306 iflag=direct status=none | cmp -n 20000000 - /tmp/data", 120)
     refused(s, f"delvm.sh -i {USER}/k", "is logged in", "has mounted")
-    d.run("mountvm.sh -u -l /images/chiradeep/k", 120)
+    d.run("mountvm.sh -u -l /images/faults/k", 120)
     clean(lab, "mount")
     s.run(f"delvm.sh -u {USER} -i {USER}/k", 120)

@@ -15,6 +15,7 @@ use nix::unistd::{Whence, lseek};
 
 use super::content::read_full;
 use super::size::human;
+use super::undo::Undo;
 use crate::exec::{Program, Stream};
 
 /// How much is read at once.
@@ -83,6 +84,7 @@ pub(crate) struct Target<'a> {
     file: File,
     size: u64,
     grow: &'a mut dyn FnMut(u64) -> anyhow::Result<u64>,
+    undo: &'a Undo,
 }
 
 impl<'a> Target<'a> {
@@ -91,16 +93,19 @@ impl<'a> Target<'a> {
         device: &Path,
         size: u64,
         grow: &'a mut dyn FnMut(u64) -> anyhow::Result<u64>,
+        undo: &'a Undo,
     ) -> anyhow::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(device);
         Ok(Self {
             file: file.with_context(|| format!("cannot open {}", device.display()))?,
             size,
             grow,
+            undo,
         })
     }
 
     fn write(&mut self, data: &[u8], at: u64) -> anyhow::Result<()> {
+        self.undo.check()?;
         let end = at + data.len() as u64;
         if end > self.size {
             self.size = (self.grow)(end)?;
@@ -226,7 +231,7 @@ pub(crate) fn unpacked(
 }
 
 /// Runs a program that prints its progress as qemu-img does: `(12.34/100%)`.
-pub(crate) fn with_percents(program: &Program, size: u64) -> anyhow::Result<()> {
+pub(crate) fn with_percents(program: &Program, size: u64, undo: &Undo) -> anyhow::Result<()> {
     let mut progress = Progress::new();
     let mut stream = program.stream()?;
     let mut buffer = [0; 4096];
@@ -238,6 +243,7 @@ pub(crate) fn with_percents(program: &Program, size: u64) -> anyhow::Result<()> 
         if length == 0 {
             return stream.finish();
         }
+        undo.check()?;
         for character in String::from_utf8_lossy(&buffer[..length]).chars() {
             if character != '\r' && character != '\n' {
                 line.push(character);
@@ -299,6 +305,7 @@ pub(crate) fn convert(image: &Path, device: &Path) -> anyhow::Result<Program> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::undo::all_or_nothing;
 
     #[test]
     fn zeros_are_left_out() {
@@ -326,17 +333,19 @@ mod tests {
             asked.push(size);
             Ok(1 << 30)
         };
-        let mut target = Target::open(&to, CHUNK as u64, &mut grow).expect("a target");
-        let file = File::open(&from).expect("a file");
-        raw(&file, data.len() as u64, &mut target).expect("a copy");
-        assert!(std::fs::read(&to).expect("a copy") == data);
-        std::fs::write(&to, vec![0; data.len()]).expect("a file");
-        let stream = Program::find("cat", LIMIT).expect("cat");
-        let again = File::open(&from).expect("a file");
-        let stream = stream.stream_from(again).expect("a stream");
-        let copied = unpacked(stream, || None, |_| Ok(()), &mut target).expect("a copy");
-        assert_eq!(copied, data.len() as u64);
-        assert!(std::fs::read(&to).expect("a copy") == data);
+        let copies = all_or_nothing(|undo| {
+            let mut target = Target::open(&to, CHUNK as u64, &mut grow, undo)?;
+            let file = File::open(&from)?;
+            raw(&file, data.len() as u64, &mut target)?;
+            assert!(std::fs::read(&to)? == data);
+            std::fs::write(&to, vec![0; data.len()])?;
+            let stream = Program::find("cat", LIMIT)?.stream_from(File::open(&from)?)?;
+            let copied = unpacked(stream, || None, |_| Ok(()), &mut target)?;
+            assert_eq!(copied, data.len() as u64);
+            assert!(std::fs::read(&to)? == data);
+            Ok(())
+        });
+        copies.expect("copies");
         assert!(asked.len() == 1 && asked[0] > CHUNK as u64);
         std::fs::remove_dir_all(&directory).expect("cleaned up");
     }

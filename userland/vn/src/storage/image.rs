@@ -152,17 +152,20 @@ fn steps(request: &Request, dry_run: bool) -> anyhow::Result<Name> {
         let mut properties = vec![(property::STATE, state::CREATING.to_owned())];
         properties.extend(access);
         let back = image.clone();
-        undo.push(format!("remove image {image}"), move || tear_down(&back));
+        undo.push(format!("remove image {image}"), move || tear_down(&back))?;
         clone(&template, image, &properties)?;
         for (from, to) in &clones {
+            undo.check()?;
             clone(from, to, &[])?;
         }
         if let Data::Blank(size) = request.data {
             let to = image.child("datadisk1").map_err(|text| anyhow!(text))?;
             zfs(["create", "-s", "-V", &size.to_string(), to.as_str()])?.run()?;
         }
+        undo.check()?;
         export::name_targets(image)?;
         export::export(image)?;
+        undo.check()?;
         // From here on it is an image.
         zfs::set(image, &[(property::STATE, state::READY.to_owned())])
     })?;
@@ -177,7 +180,7 @@ fn parents(missing: Vec<Name>, undo: &mut Undo) -> anyhow::Result<()> {
         let back = name.clone();
         undo.push(format!("remove file system {name}"), move || {
             zfs::destroy(&back)
-        });
+        })?;
         zfs(["create", name.as_str()])?.run()?;
     }
     Ok(())

@@ -295,10 +295,10 @@ fn steps(mount: &Mount, chap_file: Option<&Path>, dry_run: bool) -> anyhow::Resu
                 mount: mount.clone(),
                 complete: false,
             })?;
-            undo.push("forget it", move || forget(&name));
+            undo.push("forget it", move || forget(&name))?;
         } else if half {
             let name = mount.name.clone();
-            undo.push("forget it", move || forget(&name));
+            undo.push("forget it", move || forget(&name))?;
         }
         file_system(mount, half, undo)?;
         disks(mount, secret.as_ref(), half, undo)?;
@@ -371,14 +371,14 @@ fn file_system(mount: &Mount, half: bool, undo: &mut Undo) -> anyhow::Result<()>
         }
         if new || half {
             let back = local.clone();
-            undo.push(format!("remove {}", local.display()), move || rmdir(&back));
+            undo.push(format!("remove {}", local.display()), move || rmdir(&back))?;
         }
     }
     if there.is_none() || half {
         let back = local.clone();
         undo.push(format!("unmount {}", local.display()), move || {
             umount(&back)
-        });
+        })?;
     }
     if there.is_none() {
         Program::find("mount.nfs", LIMIT)?;
@@ -405,7 +405,7 @@ fn disks(
         let there = iscsi::session(&iqn).is_some();
         if !there || half {
             let back = iqn.clone();
-            undo.push(format!("log out of {iqn}"), move || iscsi::logout(&back));
+            undo.push(format!("log out of {iqn}"), move || iscsi::logout(&back))?;
         }
         if !there {
             let offered = match &offered {
@@ -418,7 +418,7 @@ fn disks(
         let disk = iscsi::wait_for_disk(&iqn)?;
         if !iscsi::links().contains(&(link.clone(), disk.clone())) || half {
             let back = link.clone();
-            undo.push(format!("remove link {link}"), move || iscsi::unlink(&back));
+            undo.push(format!("remove link {link}"), move || iscsi::unlink(&back))?;
             iscsi::link(&link, &disk)?;
         }
     }

@@ -188,12 +188,13 @@ fn steps(request: &Request, dry_run: bool) -> anyhow::Result<Name> {
         let back = volume.clone();
         undo.push(format!("remove volume {volume}"), move || {
             zfs::destroy(&back)
-        });
+        })?;
         zfs(["create", "-s", "-o", &parts[0], "-V", &parts[1], &parts[2]])?.run()?;
         let device = zfs::wait_for_device(&volume)?;
-        let size = fill(request, format, &head, &volume, &device, size)?;
+        let size = fill(request, format, &head, &volume, &device, size, undo)?;
         files(request, &directory, &snapshot, size, undo)?;
         zfs::settle()?;
+        undo.check()?;
         // With this the template is there, all of it at once.
         zfs(["snapshot", "-r", snapshot.as_str()])?.run()?;
         Ok(())
@@ -210,7 +211,7 @@ fn file_system(system: &Name, undo: &mut Undo) -> anyhow::Result<PathBuf> {
             let back = name.clone();
             undo.push(format!("remove file system {name}"), move || {
                 zfs::destroy(&back)
-            });
+            })?;
             zfs(["create", name.as_str()])?.run()?;
         }
     }
@@ -268,6 +269,7 @@ fn fill(
     volume: &Name,
     device: &Path,
     size: u64,
+    undo: &Undo,
 ) -> anyhow::Result<u64> {
     let mut now = size;
     let mut grow = |least: u64| {
@@ -278,7 +280,7 @@ fn fill(
         now = next;
         Ok(next)
     };
-    let mut target = Target::open(device, size, &mut grow)?;
+    let mut target = Target::open(device, size, &mut grow, undo)?;
     let length = match format {
         Format::Raw => {
             let file = fs::File::open(&request.file)
@@ -287,7 +289,7 @@ fn fill(
             copy::raw(&file, length, &mut target)?
         }
         Format::Qcow2 => {
-            copy::with_percents(&copy::convert(&request.file, device)?, size)?;
+            copy::with_percents(&copy::convert(&request.file, device)?, size, undo)?;
             target.sync()?;
             size
         }
@@ -374,7 +376,7 @@ fn place(path: &Path, bytes: &[u8], undo: &mut Undo) -> anyhow::Result<()> {
                 result => Ok(result?),
             },
         }
-    });
+    })?;
     fs::write(&new, bytes).with_context(what)?;
     fs::rename(&new, path).with_context(what)
 }

@@ -4,22 +4,31 @@
 
 use anyhow::anyhow;
 
+use crate::interrupt::Held;
+
 type Back = Box<dyn FnOnce() -> anyhow::Result<()>>;
 
 /// The steps that were done.
-#[derive(Default)]
 pub(crate) struct Undo {
     steps: Vec<(String, Back)>,
+    held: Held,
 }
 
 impl Undo {
-    /// Remembers how to take a step back; `what` says what that does.
+    /// Remembers how to take a step back, before it is done; `what` says what that does. Fails if a signal wants the end.
     pub(crate) fn push(
         &mut self,
         what: impl Into<String>,
         back: impl FnOnce() -> anyhow::Result<()> + 'static,
-    ) {
+    ) -> anyhow::Result<()> {
+        self.check()?;
         self.steps.push((what.into(), Box::new(back)));
+        Ok(())
+    }
+
+    /// Fails if a signal wants the end: for steps that take long, and for the last one.
+    pub(crate) fn check(&self) -> anyhow::Result<()> {
+        self.held.check()
     }
 
     /// Takes all steps back. What could not be taken back is added to the error.
@@ -43,7 +52,10 @@ impl Undo {
 pub(crate) fn all_or_nothing<T>(
     steps: impl FnOnce(&mut Undo) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let mut undo = Undo::default();
+    let mut undo = Undo {
+        steps: Vec::new(),
+        held: Held::new()?,
+    };
     match steps(&mut undo) {
         Ok(value) => Ok(value),
         Err(error) => Err(undo.back(error)),
@@ -67,7 +79,7 @@ mod tests {
                     undo.push(name, move || {
                         log.borrow_mut().push(name);
                         Ok(())
-                    });
+                    })?;
                 }
                 if fail {
                     Err(anyhow!("three failed"))
@@ -93,8 +105,8 @@ mod tests {
             undo.push("remove a", move || {
                 *count.borrow_mut() += 1;
                 Ok(())
-            });
-            undo.push("remove b", || Err(anyhow!("busy")));
+            })?;
+            undo.push("remove b", || Err(anyhow!("busy")))?;
             Err(anyhow!("no"))
         });
         let report = Report(&failed.expect_err("failure")).to_string();
