@@ -14,7 +14,7 @@ USER = "tank/demo/vm/chiradeep"
 LISTS = """zfs list -H -t all -o name,origin
 find /sys/kernel/config/target/core /sys/kernel/config/target/iscsi -mindepth 1 -maxdepth 2 -name '*:*' 2>/dev/null | sort
 ls /sys/kernel/config/target/core 2>/dev/null | grep -v alua
-ls -A /etc/exports.d
+ls -A /etc/exports.d 2>/dev/null
 exportfs -v"""
 
 
