@@ -55,6 +55,10 @@ fn snapshot_of(name: &Name, kind: &str) -> anyhow::Result<Name> {
 /// What is cloned: from which snapshot, to which name.
 type Clones = Vec<(Name, Name)>;
 
+/// For volumes: what a target has acknowledged is on the disks. An initiator does not write again what a storage host lost when it
+/// failed, and its next flush would succeed all the same.
+const SYNC: (&str, &str) = ("sync", "always");
+
 fn volumes_of(template: &Name, image: &Name) -> anyhow::Result<Clones> {
     let snapshot = template.snapshot().unwrap_or_default();
     let mut clones = Vec::new();
@@ -156,11 +160,21 @@ fn steps(request: &Request, dry_run: bool) -> anyhow::Result<Name> {
         clone(&template, image, &properties)?;
         for (from, to) in &clones {
             undo.check()?;
-            clone(from, to, &[])?;
+            clone(from, to, &[(SYNC.0, SYNC.1.to_owned())])?;
         }
         if let Data::Blank(size) = request.data {
             let to = image.child("datadisk1").map_err(|text| anyhow!(text))?;
-            zfs(["create", "-s", "-V", &size.to_string(), to.as_str()])?.run()?;
+            let sync = format!("{}={}", SYNC.0, SYNC.1);
+            zfs([
+                "create",
+                "-s",
+                "-o",
+                &sync,
+                "-V",
+                &size.to_string(),
+                to.as_str(),
+            ])?
+            .run()?;
         }
         undo.check()?;
         export::name_targets(image)?;
