@@ -71,7 +71,7 @@ test-debug: ## the same and more in a kernel that checks memory, locks and refer
 test-qemu: ## the module in two virtual machines with Debian's kernel
 	@tests/run qemu
 
-test-storage: ## templates, images and disks on real ZFS, iSCSI and NFS, in two virtual machines
+test-storage: ## templates, images and disks on real ZFS, iSCSI and NFS, in two virtual machines; not a part of test yet
 	@tests/run storage
 
 bench: ## the module beside the kernel's tunnels, vnetd beside other programs: twenty minutes on an idle machine (ARGS="--rounds 3 --keep")
