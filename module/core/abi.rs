@@ -48,6 +48,14 @@ pub mod cmd {
     pub const REMOTE_DEL_NTF: u8 = 29;
     pub const VARP_DAMPED_NTF: u8 = 30;
     pub const PROBE_NTF: u8 = 31;
+    pub const KEY_NEW: u8 = 32;
+    pub const KEY_GET: u8 = 33;
+    pub const KEY_DEL: u8 = 34;
+    pub const KEY_ROTATE: u8 = 35;
+    pub const KEY_NEW_NTF: u8 = 36;
+    pub const KEY_DEL_NTF: u8 = 37;
+    pub const KEY_ROTATED_NTF: u8 = 38;
+    pub const KEY_EXPIRING_NTF: u8 = 39;
 }
 
 /// Attributes of a vnet.
@@ -84,7 +92,11 @@ pub mod net {
     pub const SOURCE_PORT: u16 = 29;
     pub const HELD: u16 = 30;
     pub const UNRESOLVED: u16 = 31;
-    pub const MAX: u16 = 31;
+    pub const SEAL: u16 = 32;
+    pub const CIPHER: u16 = 33;
+    pub const MAX_SENDERS: u16 = 34;
+    pub const SENDERS: u16 = 35;
+    pub const MAX: u16 = 35;
 
     /// Values of [`UNKNOWN`].
     pub const UNKNOWN_HOLD: u32 = 0;
@@ -96,6 +108,13 @@ pub mod net {
     /// Values of [`SOURCE_PORT`].
     pub const SOURCE_PORT_FIXED: u32 = 0;
     pub const SOURCE_PORT_FLOW: u32 = 1;
+    /// Values of [`SEAL`].
+    pub const SEAL_NONE: u32 = 0;
+    pub const SEAL_AUTH: u32 = 1;
+    pub const SEAL_CONF: u32 = 2;
+    /// Values of [`CIPHER`].
+    pub const CIPHER_CHACHA: u32 = 0;
+    pub const CIPHER_AES: u32 = 1;
 }
 
 /// Attributes of the namespace's settings.
@@ -179,6 +198,23 @@ pub mod probe {
     pub const MAX: u16 = 5;
 }
 
+/// Attributes of a key of a vnet.
+#[expect(missing_docs, reason = "described in vnet.yaml")]
+pub mod key {
+    pub const NET: u16 = 1;
+    pub const INDEX: u16 = 2;
+    pub const SLOT: u16 = 3;
+    pub const KEY: u16 = 4;
+    pub const AGE: u16 = 5;
+    pub const COUNTER: u16 = 6;
+    pub const MAX: u16 = 6;
+
+    /// Values of [`SLOT`].
+    pub const SLOT_CURRENT: u32 = 0;
+    pub const SLOT_NEXT: u32 = 1;
+    pub const SLOT_PREVIOUS: u32 = 2;
+}
+
 /// Declares an enum of counters whose attribute numbers count from `$first`, and the names of all of them.
 macro_rules! counters {
     ($(#[$meta:meta])* $name:ident, $first:literal, { $($variant:ident = $text:literal,)* }) => {
@@ -260,6 +296,14 @@ counters! {
         TxAnnounce = "tx-announce",
         TxWithdraw = "tx-withdraw",
         VarpLimited = "varp-limited",
+        RxNotSealed = "rx-not-sealed",
+        RxBadSeal = "rx-bad-seal",
+        RxReplay = "rx-replay",
+        RxUnknownSender = "rx-unknown-sender",
+        TxNoKey = "tx-no-key",
+        Challenges = "challenges",
+        Admitted = "admitted",
+        Evicted = "evicted",
     }
 }
 
@@ -278,6 +322,7 @@ counters! {
         RxDuplicate = "rx-duplicate",
         TxForward = "tx-forward",
         Relayed = "relayed",
+        RxUnknownKey = "rx-unknown-key",
     }
 }
 
@@ -297,5 +342,7 @@ pub const PROBE_SIZE_RANGE: (u32, u32) = (43, 65507);
 pub const MAX_PEERS: usize = 256;
 /// Most hosts that a vnet may list.
 pub const MAX_LISTED: usize = 1024;
+/// Range of the index of a key.
+pub const KEY_INDEX_RANGE: (u32, u32) = (1, 65535);
 /// Milliseconds after a probe for which answers are told of.
 pub const PROBE_WATCH: u64 = 10_000;

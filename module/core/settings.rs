@@ -4,6 +4,7 @@
 //! netlink ABI. Times are in milliseconds, rates in events per second.
 
 use crate::abi::net;
+use crate::sealed::{Cipher, Mode};
 
 macro_rules! settings {
     ($($(#[$meta:meta])* $variant:ident = $name:literal, $attr:ident, $min:literal ..= $max:literal, $default:literal;)*) => {
@@ -94,6 +95,12 @@ settings! {
     RemoteFloods = "remote-floods", REMOTE_FLOODS, 0..=10_000_000, 0;
     /// UDP source port of data; see [`Settings::flow_port`].
     SourcePort = "source-port", SOURCE_PORT, 0..=1, 0;
+    /// Whether and how messages are sealed; see [`Settings::sealed`].
+    Seal = "seal", SEAL, 0..=2, 0;
+    /// With which cipher is sealed; see [`Settings::sealed`].
+    Cipher = "cipher", CIPHER, 0..=1, 0;
+    /// Most senders of sealed messages that are remembered.
+    MaxSenders = "max-senders", MAX_SENDERS, 1..=4096, 1024;
 }
 
 /// What becomes of a unicast frame to a MAC of which nothing is known.
@@ -147,5 +154,19 @@ impl Settings {
     /// Whether the source port of data follows from the inner flow.
     pub fn flow_port(&self) -> bool {
         self.get(Setting::SourcePort) == net::SOURCE_PORT_FLOW
+    }
+
+    /// How messages are sealed; none if they are not.
+    pub fn sealed(&self) -> Option<(Mode, Cipher)> {
+        let mode = match self.get(Setting::Seal) {
+            net::SEAL_AUTH => Mode::Auth,
+            net::SEAL_CONF => Mode::Conf,
+            _ => return None,
+        };
+        let cipher = match self.get(Setting::Cipher) {
+            net::CIPHER_AES => Cipher::Aes256Gcm,
+            _ => Cipher::ChaCha20Poly1305,
+        };
+        Some((mode, cipher))
     }
 }

@@ -118,6 +118,7 @@ fn attributes() {
         ("vif", abi::vif::MAX),
         ("remote", abi::remote::MAX),
         ("probe", abi::probe::MAX),
+        ("key", abi::key::MAX),
     ] {
         let expected = numbers(&schema, name);
         let mut ours = constants(name);
@@ -145,7 +146,8 @@ fn every_set_is_known() {
             "varp",
             "vif",
             "remote",
-            "probe"
+            "probe",
+            "key"
         ]
     );
 }
@@ -235,7 +237,12 @@ fn limits() {
     let schema = schema();
     assert_eq!(range(&schema, "net", "mtu"), abi::MTU_RANGE);
     assert_eq!(range(&schema, "probe", "size"), abi::PROBE_SIZE_RANGE);
+    assert_eq!(range(&schema, "key", "index"), abi::KEY_INDEX_RANGE);
     let constant = |name: &str| definition(&schema, name)["value"].as_i64();
+    assert_eq!(
+        constant("key-len"),
+        Some(vnet_core::sealed::KEY_LEN as i64)
+    );
     assert_eq!(constant("id-len"), Some(vnet_core::id::ID_LEN as i64));
     assert_eq!(constant("mac-len"), Some(vnet_core::mac::MAC_LEN as i64));
     assert_eq!(
@@ -272,6 +279,29 @@ fn limits() {
             &[
                 (abi::net::SOURCE_PORT_FIXED, "fixed"),
                 (abi::net::SOURCE_PORT_FLOW, "flow"),
+            ],
+        ),
+        (
+            "seal",
+            &[
+                (abi::net::SEAL_NONE, "none"),
+                (abi::net::SEAL_AUTH, "auth"),
+                (abi::net::SEAL_CONF, "conf"),
+            ],
+        ),
+        (
+            "cipher",
+            &[
+                (abi::net::CIPHER_CHACHA, "chacha20-poly1305"),
+                (abi::net::CIPHER_AES, "aes-256-gcm"),
+            ],
+        ),
+        (
+            "key-slot",
+            &[
+                (abi::key::SLOT_CURRENT, "current"),
+                (abi::key::SLOT_NEXT, "next"),
+                (abi::key::SLOT_PREVIOUS, "previous"),
             ],
         ),
         (

@@ -18,6 +18,8 @@ pub fn value_names(setting: Setting) -> &'static [&'static str] {
         Setting::Unknown => &["hold", "flood", "drop"],
         Setting::Remotes => &["any", "listed"],
         Setting::SourcePort => &["fixed", "flow"],
+        Setting::Seal => &["none", "auth", "conf"],
+        Setting::Cipher => &["chacha20-poly1305", "aes-256-gcm"],
         _ => &[],
     }
 }

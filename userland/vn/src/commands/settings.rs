@@ -60,6 +60,12 @@ fn help(setting: Setting) -> &'static str {
             "UDP source port of data: that of everything, which the original needs, or one for each flow, which spreads \
              them over the paths of the underlay"
         }
+        Setting::Seal => {
+            "Whether everything is sealed, with the key of vn key set, and nothing else accepted: not; so that nobody can change \
+             or make it; or so that nobody can read it either"
+        }
+        Setting::Cipher => "Cipher that this host seals with; both are accepted",
+        Setting::MaxSenders => "Most hosts whose sealed messages are accepted at a time",
     }
 }
 
@@ -69,6 +75,8 @@ fn value_name(setting: Setting) -> &'static str {
         Setting::Unknown => "hold|flood|drop",
         Setting::Remotes => "any|listed",
         Setting::SourcePort => "fixed|flow",
+        Setting::Seal => "none|auth|conf",
+        Setting::Cipher => "CIPHER",
         Setting::Ageing
         | Setting::ProbeInterval
         | Setting::Negative
