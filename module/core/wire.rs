@@ -41,7 +41,19 @@ pub const OVERHEAD_V4: usize = 20 + UDP_LEN + DATA_HEADER_LEN + ETHERNET_HEADER_
 /// The same for an outer IPv6 packet.
 pub const OVERHEAD_V6: usize = 40 + UDP_LEN + DATA_HEADER_LEN + ETHERNET_HEADER_LEN;
 
+/// Bytes between the inner IP packet and the outer IPv4 packet of a sealed vnet: IPv4, UDP, the header in clear, the word that
+/// says what is sealed, inner Ethernet, the authentication tag.
+pub const SEALED_OVERHEAD_V4: usize = 20
+    + UDP_LEN
+    + SEALED_HEADER_LEN
+    + SEALED_KIND_LEN
+    + ETHERNET_HEADER_LEN
+    + SEALED_TAG_LEN;
+/// The same for an outer IPv6 packet.
+pub const SEALED_OVERHEAD_V6: usize = SEALED_OVERHEAD_V4 + 20;
+
 const _: () = assert!(OVERHEAD_V4 == 64);
+const _: () = assert!(SEALED_OVERHEAD_V4 == 88 && SEALED_OVERHEAD_V6 == 108);
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
