@@ -3,6 +3,7 @@
 #ifndef VNET_BINDINGS_H
 #define VNET_BINDINGS_H
 
+#include <crypto/chacha20poly1305.h>
 #include <linux/etherdevice.h>
 #include <linux/igmp.h>
 #include <linux/netdevice.h>

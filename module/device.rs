@@ -19,6 +19,7 @@ use crate::fdb::{Entry, Fdb, Heard};
 use crate::hosts::{FloodLimits, Listed};
 use crate::namespace::Namespace;
 use crate::netlink;
+use crate::seal::Seal;
 use crate::settings::Live;
 use crate::sys::net::Net;
 use crate::sys::netdev::{self, Driver, DriverStatic, NewDevice, OwnDevice};
@@ -45,6 +46,7 @@ pub(crate) struct Vnet {
     settings: Arc<Live>,
     fdb: Pin<KBox<Fdb>>,
     varp: Pin<KBox<Varp>>,
+    seal: Seal,
     listed: Listed,
     floods: Pin<KBox<FloodLimits>>,
     counters: Counters,
@@ -108,6 +110,7 @@ impl Driver for Vnet {
         if !self.namespace.remove(&self.device, &self.id, rtnl) {
             return;
         }
+        self.seal.stop(self, true, rtnl);
         self.varp.end(self);
         self.fdb.end();
         netlink::notify_net(self, abi::cmd::NET_DEL_NTF, rtnl);
@@ -187,6 +190,12 @@ impl Vnet {
         &self.varp
     }
 
+    /// How it is sealed.
+    #[inline]
+    pub(crate) fn seal(&self) -> &Seal {
+        &self.seal
+    }
+
     /// Its settings.
     #[inline]
     pub(crate) fn settings(&self) -> &Live {
@@ -246,7 +255,7 @@ impl Vnet {
     }
 
     /// Takes new settings over. Sleeps.
-    pub(crate) fn configure(&self, new: &Settings, _rtnl: &mut Rtnl) -> Result {
+    pub(crate) fn configure(&self, new: &Settings, rtnl: &mut Rtnl) -> Result {
         let old = self.settings.now();
         let changed = |setting| old.get(setting) != new.get(setting);
         // What can fail comes before what is changed.
@@ -254,6 +263,12 @@ impl Vnet {
         let unlisted = listed_now.then(|| self.fdb.walk()).transpose()?;
         let damping = changed(Setting::Damp) || changed(Setting::MoveLimit);
         let damped = damping.then(|| self.fdb.walk()).transpose()?;
+        let sealing = [Setting::Seal, Setting::Cipher, Setting::MaxSenders];
+        if sealing.into_iter().any(changed) {
+            Seal::check(new)?;
+            self.seal.renew(self, new, rtnl)?;
+            self.varp.greet();
+        }
         self.settings.set(new);
         if changed(Setting::Ageing) {
             self.fdb.settings_changed();
@@ -372,8 +387,14 @@ fn attach(
     let varp = KBox::pin_init(Varp::new(new.device()), GFP_KERNEL)?;
     let floods = KBox::pin_init(FloodLimits::new(), GFP_KERNEL)?;
     let counters = Counters::new(NetCounter::COUNT)?;
+    Seal::check(&config.settings)?;
+    let is_sealed = config.settings.sealed().is_some();
     namespace.open(rtnl)?;
-    new.set_mtu(config.mtu.unwrap_or_else(|| namespace.default_mtu(rtnl)));
+    new.set_mtu(
+        config
+            .mtu
+            .unwrap_or_else(|| namespace.default_mtu(is_sealed, rtnl)),
+    );
     let state = Vnet {
         id: config.id,
         serial: namespace.next_serial(rtnl),
@@ -382,6 +403,7 @@ fn attach(
         settings,
         fdb,
         varp,
+        seal: Seal::new(),
         listed: Listed::empty(),
         floods,
         counters,
@@ -394,7 +416,15 @@ fn attach(
             return Err(Refusal::new(error, c"cannot register the device"));
         }
     };
-    if let Err(refusal) = namespace.add(device, &config.id, rtnl) {
+    // Sealed before anything can find it.
+    let sealed = match device.state() {
+        Some(vnet) if is_sealed => vnet.seal.renew(vnet, &config.settings, rtnl),
+        _ => Ok(()),
+    };
+    if let Err(refusal) = sealed.and_then(|()| namespace.add(device, &config.id, rtnl)) {
+        if let Some(vnet) = device.state() {
+            vnet.seal.stop(vnet, true, rtnl);
+        }
         netdev::unregister(device, rtnl);
         namespace.close(rtnl);
         return Err(refusal);

@@ -3,6 +3,8 @@
  * Kernel inlines and macros as functions that Rust can call; see helpers.h. Also the module's parameters, as the kernel's
  * Rust has none that are text.
  */
+#include <crypto/chacha20poly1305.h>
+#include <crypto/sha2.h>
 #include <linux/etherdevice.h>
 #include <linux/hash.h>
 #include <linux/if_bridge.h>
@@ -27,6 +29,13 @@
 #include <net/addrconf.h>
 #include <net/ip6_route.h>
 #include <net/udp_tunnel.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
+#include <crypto/aes-gcm.h>
+#endif
+#ifdef CONFIG_X86
+#include <asm/cpufeature.h>
+#endif
 
 #include "helpers.h"
 
@@ -187,6 +196,16 @@ void vnet_floods_lock_init(spinlock_t *lock)
 }
 
 void vnet_recent_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void vnet_senders_lock_init(spinlock_t *lock)
+{
+	spin_lock_init(lock);
+}
+
+void vnet_window_lock_init(spinlock_t *lock)
 {
 	spin_lock_init(lock);
 }
@@ -402,6 +421,61 @@ struct sk_buff *vnet_skb_message(unsigned int len)
 	return skb;
 }
 
+/*
+ * A packet with room for what is put before and after a frame, the frame between with the checksum that was left to a device, and all
+ * by which the network below tells flows apart. The device that took the frame counts what is before the inner IP header as its own.
+ */
+struct sk_buff *vnet_skb_around(const struct sk_buff *frame, unsigned int before, unsigned int after)
+{
+	unsigned int room = LL_MAX_HEADER + sizeof(struct ipv6hdr) + sizeof(struct udphdr);
+	unsigned int len = before + frame->len + after;
+	struct sk_buff *skb = alloc_skb(room + len, GFP_ATOMIC | __GFP_NOWARN);
+	u8 *data;
+
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, room);
+	data = skb_put(skb, len);
+	memset(data, 0, before);
+	if (frame->ip_summed == CHECKSUM_PARTIAL)
+		skb_copy_and_csum_dev(frame, data + before);
+	else if (skb_copy_bits(frame, 0, data + before, frame->len))
+		goto drop;
+	memset(data + before + frame->len, 0, after);
+	skb->dev = frame->dev;
+	skb->priority = frame->priority;
+	skb->mark = frame->mark;
+	skb_copy_hash(skb, frame);
+	skb_set_inner_network_header(skb, before + after + skb_network_offset(frame));
+	return skb;
+drop:
+	kfree_skb(skb);
+	return NULL;
+}
+
+struct sk_buff *vnet_skb_copy(const struct sk_buff *skb)
+{
+	return skb_copy(skb, GFP_ATOMIC | __GFP_NOWARN);
+}
+
+/* Segments that refer to the data of what they are cut from, and whose checksums are left to be filled in. */
+struct sk_buff *vnet_skb_light_segments(struct sk_buff *skb)
+{
+	struct sk_buff *list = skb_gso_segment(skb, NETIF_F_SG | NETIF_F_HW_CSUM | NETIF_F_HIGHDMA);
+
+	return IS_ERR(list) ? NULL : list;
+}
+
+/* Brings all of a packet into one piece, of a head that nobody shares, to be changed: no checksum holds from then on. */
+int vnet_skb_writable(struct sk_buff *skb)
+{
+	int err = skb_ensure_writable(skb, skb->len);
+
+	if (!err)
+		skb->ip_summed = CHECKSUM_NONE;
+	return err;
+}
+
 /* The source port for the flow of an inner frame, out of those that the namespace uses for its own. */
 __be16 vnet_skb_flow_port(struct net *net, struct sk_buff *skb)
 {
@@ -477,6 +551,85 @@ void *vnet_skb_tunnel_push(struct sk_buff *skb, struct dst_entry *dst, unsigned 
 	return __skb_push(skb, len);
 }
 
+/* Ciphers. */
+
+/* HMAC with SHA-256 of parts, one after the other. */
+void vnet_hmac_sha256(const u8 *key, size_t key_len, const struct vnet_bytes *parts, size_t count, u8 *code)
+{
+	struct hmac_sha256_ctx ctx;
+
+	hmac_sha256_init_usingrawkey(&ctx, key, key_len);
+	for (size_t i = 0; i < count; i++)
+		hmac_sha256_update(&ctx, parts[i].data, parts[i].len);
+	hmac_sha256_final(&ctx, code);
+}
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) && IS_ENABLED(CONFIG_CRYPTO_LIB_AES_GCM)
+
+/* Without instructions of the processor the time that AES takes can tell of the key. */
+bool vnet_has_aes(void)
+{
+#ifdef CONFIG_X86
+	return boot_cpu_has(X86_FEATURE_AES) && boot_cpu_has(X86_FEATURE_PCLMULQDQ);
+#else
+	return true;
+#endif
+}
+
+struct aes_gcm_key *vnet_aes_key(const u8 *bytes)
+{
+	struct aes_gcm_key *key = kmalloc(sizeof(*key), GFP_ATOMIC | __GFP_NOWARN);
+
+	if (key && aes_gcm_preparekey(key, bytes, AES_KEYSIZE_256, AES_BLOCK_SIZE)) {
+		kfree_sensitive(key);
+		return NULL;
+	}
+	return key;
+}
+
+void vnet_aes_key_free(struct aes_gcm_key *key)
+{
+	kfree_sensitive(key);
+}
+
+/* In place; the tag follows the data. */
+void vnet_aes_seal(const struct aes_gcm_key *key, u8 *data, size_t len, const u8 *ad, size_t ad_len, const u8 *nonce)
+{
+	aes_gcm_encrypt(data, data, len, data + len, ad, ad_len, nonce, key);
+}
+
+bool vnet_aes_open(const struct aes_gcm_key *key, u8 *data, size_t len, const u8 *ad, size_t ad_len, const u8 *nonce)
+{
+	return !aes_gcm_decrypt(data, data, len, data + len, ad, ad_len, nonce, key);
+}
+
+#else
+
+bool vnet_has_aes(void)
+{
+	return false;
+}
+
+struct aes_gcm_key *vnet_aes_key(const u8 *bytes)
+{
+	return NULL;
+}
+
+void vnet_aes_key_free(struct aes_gcm_key *key)
+{
+}
+
+void vnet_aes_seal(const struct aes_gcm_key *key, u8 *data, size_t len, const u8 *ad, size_t ad_len, const u8 *nonce)
+{
+}
+
+bool vnet_aes_open(const struct aes_gcm_key *key, u8 *data, size_t len, const u8 *ad, size_t ad_len, const u8 *nonce)
+{
+	return false;
+}
+
+#endif
+
 /* Bridges. */
 
 int vnet_switchdev_register(struct notifier_block *nb)
@@ -550,6 +703,11 @@ void vnet_dstats_rx_dropped(struct net_device *dev)
 void vnet_dstats_tx_dropped(struct net_device *dev)
 {
 	dev_dstats_tx_dropped(dev);
+}
+
+void vnet_dst_hold(struct dst_entry *dst)
+{
+	dst_hold(dst);
 }
 
 void vnet_dst_release(struct dst_entry *dst)

@@ -9,6 +9,7 @@
 #include <linux/rhashtable-types.h>
 #include <linux/types.h>
 
+struct aes_gcm_key;
 struct delayed_work;
 struct dst_cache;
 struct dst_entry;
@@ -47,6 +48,12 @@ struct vnet_bridge_mac {
 	struct net_device *bridge;
 };
 
+/* Some bytes. */
+struct vnet_bytes {
+	const u8 *data;
+	size_t len;
+};
+
 struct module *vnet_this_module(void);
 const char *vnet_param_group(void);
 const char *vnet_param_device(void);
@@ -68,6 +75,8 @@ void vnet_remotes_lock_init(spinlock_t *lock);
 void vnet_varp_lock_init(spinlock_t *lock);
 void vnet_floods_lock_init(spinlock_t *lock);
 void vnet_recent_lock_init(spinlock_t *lock);
+void vnet_senders_lock_init(spinlock_t *lock);
+void vnet_window_lock_init(spinlock_t *lock);
 void vnet_spin_lock_bh(spinlock_t *lock);
 void vnet_spin_unlock_bh(spinlock_t *lock);
 void vnet_delayed_work_init(struct delayed_work *work, void (*func)(struct work_struct *));
@@ -97,6 +106,10 @@ bool vnet_skb_is_gso(const struct sk_buff *skb);
 int vnet_skb_checksum_help(struct sk_buff *skb);
 int vnet_skb_trim(struct sk_buff *skb, unsigned int len);
 struct sk_buff *vnet_skb_message(unsigned int len);
+struct sk_buff *vnet_skb_around(const struct sk_buff *frame, unsigned int before, unsigned int after);
+struct sk_buff *vnet_skb_copy(const struct sk_buff *skb);
+struct sk_buff *vnet_skb_light_segments(struct sk_buff *skb);
+int vnet_skb_writable(struct sk_buff *skb);
 __be16 vnet_skb_flow_port(struct net *net, struct sk_buff *skb);
 int vnet_skb_begin_frame(struct sk_buff *skb);
 int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int headroom, const struct net_device *dev,
@@ -115,6 +128,7 @@ int vnet_for_each_lower(struct net_device *dev, int (*fn)(struct net_device *dev
 void vnet_dstats_rx_add(struct net_device *dev, unsigned int len);
 void vnet_dstats_rx_dropped(struct net_device *dev);
 void vnet_dstats_tx_dropped(struct net_device *dev);
+void vnet_dst_hold(struct dst_entry *dst);
 void vnet_dst_release(struct dst_entry *dst);
 int vnet_dst_cache_init(struct dst_cache *cache);
 void vnet_dst_cache_reset(struct dst_cache *cache);
@@ -160,5 +174,12 @@ struct nlattr *vnet_nest_start(struct sk_buff *skb, int type);
 void vnet_nest_end(struct sk_buff *skb, struct nlattr *start);
 u32 vnet_netlink_cb_portid(struct sk_buff *skb);
 void vnet_dump_check_consistent(struct netlink_callback *cb, void *header);
+
+void vnet_hmac_sha256(const u8 *key, size_t key_len, const struct vnet_bytes *parts, size_t count, u8 *code);
+bool vnet_has_aes(void);
+struct aes_gcm_key *vnet_aes_key(const u8 *bytes);
+void vnet_aes_key_free(struct aes_gcm_key *key);
+void vnet_aes_seal(const struct aes_gcm_key *key, u8 *data, size_t len, const u8 *ad, size_t ad_len, const u8 *nonce);
+bool vnet_aes_open(const struct aes_gcm_key *key, u8 *data, size_t len, const u8 *ad, size_t ad_len, const u8 *nonce);
 
 #endif

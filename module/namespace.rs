@@ -11,12 +11,13 @@ use kernel::prelude::*;
 use kernel::sync::Arc;
 use vnet_core::abi::{self, HostCounter};
 use vnet_core::varp::{is_of_link, Recent, Sighting};
-use vnet_core::wire::{OVERHEAD_V4, OVERHEAD_V6};
+use vnet_core::wire::{OVERHEAD_V4, OVERHEAD_V6, SEALED_OVERHEAD_V4, SEALED_OVERHEAD_V6};
 use vnet_core::VnetId;
 
 use crate::device::Vnet;
 use crate::netlink;
 use crate::remote::{Remote, Remotes};
+use crate::seal::Seals;
 use crate::sys::net::{DeviceEvent, Net, PerNet, PerNetStatic};
 use crate::sys::netdev::{self, Device, KillList, OwnDevice};
 use crate::sys::percpu::{Counters, Notes};
@@ -215,6 +216,7 @@ pub(crate) struct Namespace {
     /// In the order they were made; their serial numbers rise.
     nets: RtnlCell<Nets>,
     table: Table<ById, OwnDevice<Vnet>>,
+    seals: Seals,
     remotes: Arc<Remotes>,
     /// Made with the first vnet.
     notes: RtnlCell<Option<Arc<Notes>>>,
@@ -244,6 +246,7 @@ impl PerNet for Namespace {
                 last_serial: 0,
             }),
             table: Table::new()?,
+            seals: Seals::new()?,
             remotes: Arc::pin_init(Remotes::new(), GFP_KERNEL)?,
             notes: RtnlCell::new(None),
             underlay: RcuBoxCell::empty(),
@@ -314,6 +317,12 @@ impl Namespace {
         self.net
     }
 
+    /// Where sealed messages are looked up.
+    #[inline]
+    pub(crate) fn seals(&self) -> &Seals {
+        &self.seals
+    }
+
     /// The remotes that its vnets share.
     pub(crate) fn remotes(&self) -> &Arc<Remotes> {
         &self.remotes
@@ -378,25 +387,25 @@ impl Namespace {
         self.counters.sum(counter as usize)
     }
 
-    /// Largest MTU of a vnet that the underlay carries without fragments, if something is known of the underlay.
-    pub(crate) fn underlay_mtu(&self, rtnl: &Rtnl) -> Option<u32> {
+    /// Largest MTU of a vnet, sealed or not, that the underlay carries without fragments, if something is known of the underlay.
+    pub(crate) fn underlay_mtu(&self, is_sealed: bool, rtnl: &Rtnl) -> Option<u32> {
         let settings = self.settings.get(rtnl);
         let group = settings.group.filter(|_| settings.flood == Flood::Group);
         let targets = Iterator::chain(group.iter(), &settings.peers);
         let mtu_to = |target: &IpAddr| {
             let (_, mtu) = route::egress(self.net, *target, settings.device)?;
-            Some(inner_mtu(mtu, target.is_ipv6()))
+            Some(inner_mtu(mtu, target.is_ipv6(), is_sealed))
         };
         targets.filter_map(mtu_to).min().or_else(|| {
             let device = netdev::by_index(self.net, settings.device, rtnl)?;
-            Some(inner_mtu(device.mtu(), false))
+            Some(inner_mtu(device.mtu(), false, is_sealed))
         })
     }
 
     /// MTU of a vnet unless another is wanted.
-    pub(crate) fn default_mtu(&self, rtnl: &Rtnl) -> u32 {
-        self.underlay_mtu(rtnl)
-            .unwrap_or_else(|| inner_mtu(MTU_ASSUMED, false))
+    pub(crate) fn default_mtu(&self, is_sealed: bool, rtnl: &Rtnl) -> u32 {
+        self.underlay_mtu(is_sealed, rtnl)
+            .unwrap_or_else(|| inner_mtu(MTU_ASSUMED, false, is_sealed))
     }
 
     /// Opens the socket for the first vnet.
@@ -510,6 +519,11 @@ impl Namespace {
         *self.settings.get_mut(rtnl) = settings;
         if device_changed {
             self.remotes.reset_routes();
+        }
+        for device in self.nets(rtnl) {
+            if let Some(vnet) = device.state() {
+                vnet.varp().greet();
+            }
         }
         Ok(())
     }
@@ -658,8 +672,13 @@ fn new_recent() -> Result<Arc<RecentPackets>> {
 }
 
 /// The MTU of a vnet over an underlay with this MTU, in the range that is allowed.
-fn inner_mtu(outer: u32, is_ipv6: bool) -> u32 {
-    let overhead = if is_ipv6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
+fn inner_mtu(outer: u32, is_ipv6: bool, is_sealed: bool) -> u32 {
+    let overhead = match (is_ipv6, is_sealed) {
+        (false, false) => OVERHEAD_V4,
+        (true, false) => OVERHEAD_V6,
+        (false, true) => SEALED_OVERHEAD_V4,
+        (true, true) => SEALED_OVERHEAD_V6,
+    };
     outer
         .saturating_sub(overhead as u32)
         .clamp(abi::MTU_RANGE.0, abi::MTU_RANGE.1)

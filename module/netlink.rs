@@ -7,6 +7,7 @@
 //! The policies check shapes, the handlers meaning. Handlers run in process context and take RTNL themselves.
 
 mod host_ops;
+mod key_ops;
 mod net_ops;
 mod remote_ops;
 mod varp_ops;
@@ -14,7 +15,8 @@ mod varp_ops;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use kernel::prelude::*;
-use vnet_core::abi::{cmd, host, net, peer, probe, remote, varp, vif};
+use vnet_core::abi::{cmd, host, key, net, peer, probe, remote, varp, vif};
+use vnet_core::sealed::KEY_LEN;
 use vnet_core::varp::is_host;
 use vnet_core::{abi, Mac, Setting, Settings, VnetId};
 
@@ -27,6 +29,7 @@ use crate::sys::rtnl::Rtnl;
 use crate::sys::{errno, route, Refusal, Result};
 
 use host_ops::{HostGet, HostSet, PeerDel, PeerDump, PeerNew};
+use key_ops::{KeyDel, KeyDump, KeyNew, KeyRotate};
 use net_ops::{NetDel, NetDump, NetGet, NetNew, NetSet};
 use remote_ops::{Probe, RemoteDel, RemoteDump, RemoteNew};
 use varp_ops::{VarpDel, VarpDump, VarpFlush, VarpGet, VarpNew, VifDump};
@@ -87,6 +90,9 @@ static OPS: &[Op] = &[
             (net::REMOTE_MACS, Policy::U32),
             (net::REMOTE_FLOODS, Policy::U32),
             (net::SOURCE_PORT, Policy::U32),
+            (net::SEAL, Policy::U32),
+            (net::CIPHER, Policy::U32),
+            (net::MAX_SENDERS, Policy::U32),
         ],
     ),
     Op::change::<F, NetSet>(
@@ -114,6 +120,9 @@ static OPS: &[Op] = &[
             (net::REMOTE_MACS, Policy::U32),
             (net::REMOTE_FLOODS, Policy::U32),
             (net::SOURCE_PORT, Policy::U32),
+            (net::SEAL, Policy::U32),
+            (net::CIPHER, Policy::U32),
+            (net::MAX_SENDERS, Policy::U32),
         ],
     ),
     Op::query::<F, NetGet>(
@@ -163,6 +172,21 @@ static OPS: &[Op] = &[
             (probe::ADDR, ADDRESS),
             (probe::SIZE, Policy::U32),
         ],
+    ),
+    Op::change::<F, KeyNew>(
+        cmd::KEY_NEW,
+        &[
+            (key::NET, ID),
+            (key::INDEX, Policy::U32),
+            (key::SLOT, Policy::U32),
+            (key::KEY, Policy::exact(KEY_LEN as i16)),
+        ],
+    ),
+    Op::dump::<F, KeyDump>(cmd::KEY_GET, &[(key::NET, ID)]),
+    Op::change::<F, KeyDel>(cmd::KEY_DEL, &[(key::NET, ID), (key::INDEX, Policy::U32)]),
+    Op::change::<F, KeyRotate>(
+        cmd::KEY_ROTATE,
+        &[(key::NET, ID), (key::INDEX, Policy::U32)],
     ),
 ];
 

@@ -5,6 +5,8 @@
 //! Runs in softirq under RCU, on many CPUs at once. GRO has put segments together before. Everything is checked before
 //! anything is learned: a frame that is dropped teaches nothing.
 
+mod sealed;
+
 use core::net::IpAddr;
 
 use kernel::prelude::*;
@@ -163,8 +165,7 @@ impl Namespace {
             MessageId::Varp => self.varp(skb, origin, guard),
             // A wrapped packet in a wrapped packet.
             MessageId::Vfwd => Err(HostCounter::RxForwardRefused),
-            // No vnet here is sealed: its frames are for others in the group.
-            MessageId::Sealed => Err(HostCounter::RxUnknownNet),
+            MessageId::Sealed => self.sealed(skb, origin, guard),
         };
         if let Err(reason) = done {
             self.count(reason);
@@ -199,7 +200,13 @@ impl Namespace {
             .find(id.as_bytes(), guard)
             .ok_or(HostCounter::RxUnknownNet)?;
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
-        if let Err(reason) = deliver(vnet, device, skb, header, origin, guard) {
+        let start = origin.offset.saturating_add(DATA_HEADER_LEN);
+        let done = if vnet.seal().keys(guard).is_some() {
+            Err(NetCounter::RxNotSealed)
+        } else {
+            deliver(vnet, device, skb, header, origin, start, guard)
+        };
+        if let Err(reason) = done {
             vnet.count(reason);
             device.count_rx_dropped();
         }
@@ -224,6 +231,8 @@ impl Namespace {
             NetCounter::RxDown
         } else if !vnet.accepts(origin.host, guard) {
             NetCounter::RxNotListed
+        } else if vnet.seal().keys(guard).is_some() {
+            NetCounter::RxNotSealed
         } else {
             NetCounter::RxShort
         });
@@ -247,8 +256,25 @@ impl Namespace {
             .find(message.id.as_bytes(), guard)
             .ok_or(HostCounter::RxUnknownNet)?;
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
-        let Some(underlay) = self.underlay(guard) else {
+        if vnet.seal().keys(guard).is_some() {
+            vnet.count(NetCounter::RxNotSealed);
             return Ok(());
+        }
+        self.varp_message(vnet, device, &message, origin, guard);
+        Ok(())
+    }
+
+    /// Takes a VARP message for a vnet.
+    fn varp_message(
+        &self,
+        vnet: &Vnet,
+        device: &OwnDevice<Vnet>,
+        message: &VarpMessage,
+        origin: &Origin,
+        guard: &Guard,
+    ) {
+        let Some(underlay) = self.underlay(guard) else {
+            return;
         };
         vnet.count(match message.opcode {
             VarpOpcode::Request => NetCounter::RxRequest,
@@ -257,16 +283,16 @@ impl Namespace {
             VarpOpcode::Unknown(_) => {
                 // Refused, whoever sent it: counted once.
                 vnet.count(NetCounter::RxVarpRefused);
-                return Ok(());
+                return;
             }
         });
         if !vnet.accepts(origin.host, guard) {
             vnet.count(NetCounter::RxVarpRefused);
-            return Ok(());
+            return;
         }
         let ours = |address| route::is_local(self.net(), address);
-        let sender = Sender::for_message(vnet, device, underlay);
-        match judge(&message, origin.host, ours) {
+        let sender = Sender::for_message(vnet, device, underlay, guard);
+        match judge(message, origin.host, ours) {
             Judged::Asked(mac) => {
                 let here = vnet.fdb().get(mac, guard);
                 if here.is_some_and(|entry| entry.remote(guard).is_none())
@@ -288,7 +314,7 @@ impl Namespace {
                     && underlay.socket(host).is_some();
                 if !acceptable {
                     vnet.count(NetCounter::RxVarpRefused);
-                    return Ok(());
+                    return;
                 }
                 let heard = vnet.fdb().hear(mac, Some(host), guard);
                 vnet.heard(mac, Some(host), heard, guard);
@@ -302,7 +328,6 @@ impl Namespace {
             }
             Judged::Refused => vnet.count(NetCounter::RxVarpRefused),
         }
-        Ok(())
     }
 
     /// Looks at a packet that came to the group, and passes it on to the peers. False if it came by another way just now.
@@ -452,7 +477,7 @@ fn watched(vnet: &Vnet, mac: Mac, host: IpAddr, care_of: IpAddr) {
     }
 }
 
-/// Hands the frame in a packet to the vnet's device. The reason, if it was dropped.
+/// Hands the frame that begins `start` bytes into a packet to the vnet's device. The reason, if it was dropped.
 #[inline(always)]
 fn deliver(
     vnet: &Vnet,
@@ -460,6 +485,7 @@ fn deliver(
     mut skb: SkBuff,
     header: &EthernetHeader,
     origin: &Origin,
+    start: usize,
     guard: &Guard,
 ) -> Result<(), NetCounter> {
     if !device.is_up() {
@@ -478,7 +504,6 @@ fn deliver(
     if to_group && !vnet.accepts_flood(origin.host) {
         return Err(NetCounter::RxFloodLimit);
     }
-    let start = origin.offset.saturating_add(DATA_HEADER_LEN);
     let between_namespaces = !device.is_in(vnet.namespace().net());
     skb.decapsulate(start, between_namespaces)
         .map_err(|_| NetCounter::RxNoMemory)?;
@@ -531,7 +556,7 @@ fn elsewhere(vnet: &Vnet, device: &OwnDevice<Vnet>, mac: Mac, host: IpAddr, guar
     vnet.count(NetCounter::RxElsewhere);
     if let Some(underlay) = vnet.namespace().underlay(guard) {
         if vnet.varp().may_correct(vnet) {
-            let sender = Sender::for_message(vnet, device, underlay);
+            let sender = Sender::for_message(vnet, device, underlay, guard);
             // Counted, if it could not be sent.
             let _ = sender.tell(VarpOpcode::Withdraw, mac, host, 0);
         }

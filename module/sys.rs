@@ -5,6 +5,7 @@
 //! All `unsafe` of the module is in here. What a type needs of its users beyond what the compiler checks does not exist:
 //! contexts (RTNL, RCU) are shown by tokens ([`rtnl::Rtnl`], [`rcu::Guard`]), ownership by values.
 
+pub(crate) mod crypto;
 pub(crate) mod genl;
 pub(crate) mod net;
 pub(crate) mod netdev;
@@ -115,6 +116,11 @@ pub(crate) mod errno {
     /// EADDRINUSE.
     pub(crate) fn address_in_use() -> Error {
         Error::from_errno(-(bindings::EADDRINUSE as i32))
+    }
+
+    /// EOPNOTSUPP.
+    pub(crate) fn not_supported() -> Error {
+        Error::from_errno(-(bindings::EOPNOTSUPP as i32))
     }
 
     /// ENETUNREACH.

@@ -5,6 +5,8 @@
 //! Runs in softirq or with softirqs off, under RCU, on many CPUs at once. Takes no lock unless a MAC address is new, has
 //! moved, or is unknown; allocates nothing but room for headers, writes no line that other CPUs write.
 
+mod sealed;
+
 use core::cell::Cell;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -20,11 +22,12 @@ use crate::device::Vnet;
 use crate::fdb::Heard;
 use crate::namespace::{Namespace, Underlay};
 use crate::remote::Remote;
+use crate::seal::Keys;
 use crate::sys::netdev::OwnDevice;
 use crate::sys::rcu::Guard;
 use crate::sys::route::{Flow, NoRoute, Route};
 use crate::sys::skb::{Inner, SkBuff};
-use crate::sys::udp::Envelope;
+use crate::sys::udp::{Envelope, UdpSocket};
 use crate::varp::Unknown;
 
 /// The congestion mark in a type of service; all of it set says that there was congestion.
@@ -35,6 +38,8 @@ pub(crate) struct Sender<'a> {
     vnet: &'a Vnet,
     device: &'a OwnDevice<Vnet>,
     underlay: &'a Underlay,
+    /// There if everything is to be sealed.
+    keys: Option<&'a Keys>,
     /// Outer type of service.
     tos: u8,
     ttl: u8,
@@ -61,7 +66,7 @@ pub(crate) fn transmit(vnet: &Vnet, device: &OwnDevice<Vnet>, mut skb: SkBuff, g
     let Some(underlay) = vnet.namespace().underlay(guard) else {
         return drop_frame(vnet, device, NetCounter::TxNoSocket);
     };
-    let sender = Sender::for_frame(vnet, device, underlay, &mut skb, inner);
+    let sender = Sender::for_frame(vnet, device, underlay, &mut skb, inner, guard);
     if header.destination.is_group() {
         return sender.flood(skb);
     }
@@ -96,6 +101,7 @@ impl<'a> Sender<'a> {
         underlay: &'a Underlay,
         skb: &mut SkBuff,
         inner: Inner,
+        guard: &'a Guard,
     ) -> Self {
         let dscp = match underlay.dscp {
             abi::DSCP_INHERIT => inner.tos & !ECN_MASK,
@@ -106,7 +112,9 @@ impl<'a> Sender<'a> {
             abi::TTL_INHERIT => inner.ttl,
             ttl => ttl,
         };
-        let source_port = if vnet.flow_port() {
+        let keys = vnet.seal().keys(guard);
+        // No original is in a sealed vnet.
+        let source_port = if keys.is_some() || vnet.flow_port() {
             skb.flow_port(vnet.namespace().net())
         } else {
             underlay.port
@@ -115,6 +123,7 @@ impl<'a> Sender<'a> {
             vnet,
             device,
             underlay,
+            keys,
             // RFC 6040, normal mode: the outer congestion mark is the inner one.
             tos: dscp | (inner.tos & ECN_MASK),
             ttl,
@@ -129,10 +138,11 @@ impl<'a> Sender<'a> {
         device: &'a OwnDevice<Vnet>,
         underlay: &'a Underlay,
         skb: &mut SkBuff,
+        guard: &'a Guard,
     ) -> Self {
         // It was whole before.
         let inner = skb.begin_frame().unwrap_or(Inner { tos: 0, ttl: 0 });
-        Self::for_frame(vnet, device, underlay, skb, inner)
+        Self::for_frame(vnet, device, underlay, skb, inner, guard)
     }
 
     /// For messages of our own.
@@ -140,11 +150,13 @@ impl<'a> Sender<'a> {
         vnet: &'a Vnet,
         device: &'a OwnDevice<Vnet>,
         underlay: &'a Underlay,
+        guard: &'a Guard,
     ) -> Self {
         Self {
             vnet,
             device,
             underlay,
+            keys: vnet.seal().keys(guard),
             tos: own_tos(underlay),
             ttl: own_ttl(underlay),
             source_port: underlay.port,
@@ -189,6 +201,9 @@ impl<'a> Sender<'a> {
             return drop_frame(self.vnet, self.device, NetCounter::TxNoDestination);
         }
         self.vnet.count(NetCounter::Flooded);
+        if let Some(keys) = self.keys {
+            return self.flood_sealed(skb, keys);
+        }
         if !forwards.is_empty() {
             match skb.duplicate() {
                 Some(copy) => self.forward_frame(copy),
@@ -211,44 +226,20 @@ impl<'a> Sender<'a> {
 
     /// Sends a frame to one host or group.
     #[inline]
-    pub(crate) fn send(&self, mut skb: SkBuff, remote: &Remote) {
+    pub(crate) fn send(&self, skb: SkBuff, remote: &Remote) {
+        if let Some(keys) = self.keys {
+            return self.send_sealed(skb, remote, keys);
+        }
         let (vnet, device, underlay) = (self.vnet, self.device, self.underlay);
         let destination = remote.address();
-        let Some(socket) = underlay.socket(destination) else {
-            return drop_frame(vnet, device, NetCounter::TxNoRoute);
+        let (socket, route) = match self.route(&skb, remote) {
+            Ok(found) => found,
+            Err(reason) => return drop_frame(vnet, device, reason),
         };
-        let flow = Flow {
-            destination,
-            port: underlay.port,
-            device: underlay.device,
+        let overhead = overhead(destination);
+        let Some((mut skb, fits_link)) = self.check_path(skb, &route, overhead) else {
+            return;
         };
-        let net = vnet.namespace().net();
-        let route = match Route::find(&skb, device, net, socket, &flow, remote.route()) {
-            Ok(route) => route,
-            Err(NoRoute::Unreachable) => {
-                return drop_frame(vnet, device, NetCounter::TxNoRoute);
-            }
-            Err(NoRoute::Loop) => return drop_frame(vnet, device, NetCounter::TxLoop),
-        };
-        let overhead = match destination {
-            IpAddr::V4(_) => OVERHEAD_V4 as u32,
-            IpAddr::V6(_) => OVERHEAD_V6 as u32,
-        };
-        // Who set an MTU that does not fit the underlay wants fragments. Otherwise the path is narrower than the underlay
-        // device, and the sender has to know.
-        let fits_link = device.mtu().saturating_add(overhead) <= route.link_mtu();
-        if fits_link {
-            // One answer will do for a frame that goes to many.
-            match skb.fits_path(&route, overhead as i32, device, !self.told.get()) {
-                Ok(true) => {}
-                Ok(false) => {
-                    self.told.set(true);
-                    drop_frame(vnet, device, NetCounter::TxTooBig);
-                    return skb.turn_back(device);
-                }
-                Err(_) => return drop_frame(vnet, device, NetCounter::TxTooBig),
-            }
-        }
         if skb
             .encapsulate(&route, &DataHeader::emit(*vnet.vnet_id()))
             .is_err()
@@ -264,9 +255,55 @@ impl<'a> Sender<'a> {
             ttl: self.ttl,
             // A router does not tell where a packet to a group does not fit.
             fragment: !fits_link || destination.is_multicast(),
-            between_namespaces: !device.is_in(net),
+            between_namespaces: !device.is_in(vnet.namespace().net()),
         };
         socket.send(skb, route, &envelope);
+    }
+
+    /// Checks that a frame fits its path with so many bytes more, and whether all that the device takes would fit the underlay's
+    /// device. None if it does not fit: it was dropped, and its sender told.
+    #[inline(always)]
+    fn check_path(&self, mut skb: SkBuff, route: &Route, overhead: u32) -> Option<(SkBuff, bool)> {
+        let (vnet, device) = (self.vnet, self.device);
+        // Who set an MTU that does not fit the underlay wants fragments. Otherwise the path is narrower than the underlay
+        // device, and the sender has to know.
+        let fits_link = device.mtu().saturating_add(overhead) <= route.link_mtu();
+        if fits_link {
+            // One answer will do for a frame that goes to many.
+            match skb.fits_path(route, overhead as i32, device, !self.told.get()) {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.told.set(true);
+                    drop_frame(vnet, device, NetCounter::TxTooBig);
+                    skb.turn_back(device);
+                    return None;
+                }
+                Err(_) => {
+                    drop_frame(vnet, device, NetCounter::TxTooBig);
+                    return None;
+                }
+            }
+        }
+        Some((skb, fits_link))
+    }
+
+    /// The socket and the route for a frame to a host or group.
+    #[inline(always)]
+    fn route(&self, skb: &SkBuff, remote: &Remote) -> Result<(&'a UdpSocket, Route), NetCounter> {
+        let (device, underlay) = (self.device, self.underlay);
+        let destination = remote.address();
+        let socket = underlay.socket(destination).ok_or(NetCounter::TxNoRoute)?;
+        let flow = Flow {
+            destination,
+            port: underlay.port,
+            device: underlay.device,
+        };
+        let net = self.vnet.namespace().net();
+        match Route::find(skb, device, net, socket, &flow, remote.route()) {
+            Ok(route) => Ok((socket, route)),
+            Err(NoRoute::Unreachable) => Err(NetCounter::TxNoRoute),
+            Err(NoRoute::Loop) => Err(NetCounter::TxLoop),
+        }
     }
 
     /// Sends a frame wrapped (VFWD) to each peer.
@@ -329,7 +366,7 @@ impl<'a> Sender<'a> {
     ) -> Result<(), NetCounter> {
         let (message, route) = self.message(opcode, mac, to).ok_or(NetCounter::TxNoRoute)?;
         let socket = self.underlay.socket(to).ok_or(NetCounter::TxNoRoute)?;
-        let skb = SkBuff::message(&[&message.emit()], size).ok_or(NetCounter::TxNoMemory)?;
+        let skb = self.pack(&message.emit(), size)?;
         self.count_told(opcode);
         let envelope = Envelope {
             source: None,
@@ -350,8 +387,11 @@ impl<'a> Sender<'a> {
         match self.message(opcode, mac, to) {
             Some((message, route)) => {
                 let group = forward_group(self.underlay);
-                let bytes = message.emit();
-                let parts = [&bytes[..], &[]];
+                let packet = match self.pack(&message.emit(), 0) {
+                    Ok(packet) => packet,
+                    Err(reason) => return self.vnet.count(reason),
+                };
+                let parts = [packet.linear(), &[]];
                 if send_wrapped(self.underlay, route, to, None, group, self.tos, &parts) {
                     self.count_told(opcode);
                     self.vnet.namespace().count(HostCounter::TxForward);
@@ -384,6 +424,15 @@ impl<'a> Sender<'a> {
             VarpOpcode::Withdraw => self.vnet.count(NetCounter::TxWithdraw),
             VarpOpcode::Unknown(_) => {}
         }
+    }
+}
+
+/// Bytes around an inner IP packet that is not sealed.
+#[inline]
+fn overhead(destination: IpAddr) -> u32 {
+    match destination {
+        IpAddr::V4(_) => OVERHEAD_V4 as u32,
+        IpAddr::V6(_) => OVERHEAD_V6 as u32,
     }
 }
 

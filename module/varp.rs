@@ -56,6 +56,13 @@ pub(crate) enum Event {
         /// The address in the message.
         care_of: IpAddr,
     },
+    /// The key with an index is nearly used up: so many messages were sealed.
+    KeyExpiring {
+        /// Its index.
+        index: u16,
+        /// The messages.
+        counter: u64,
+    },
 }
 
 /// An address that is unknown, for listings.
@@ -79,6 +86,8 @@ struct State {
     /// Of answers to who is mistaken about where an address is.
     corrections: Bucket,
     withdrawals: Bucket,
+    /// Whether others are to be told that we are here, see `Sender::greet`.
+    greet: bool,
     /// The vnet is being removed: nothing waits any more.
     closed: bool,
 }
@@ -145,7 +154,7 @@ impl State {
 
     /// When something is due next.
     fn next_due(&self) -> Option<Instant> {
-        if !self.outbox.is_empty() || !self.events.is_empty() {
+        if self.greet || !self.outbox.is_empty() || !self.events.is_empty() {
             return Some(Instant::default());
         }
         let resolver = self.resolver.as_ref().and_then(Resolver::next_due);
@@ -168,6 +177,7 @@ impl Varp {
             answers: Bucket::new(),
             corrections: Bucket::new(),
             withdrawals: Bucket::new(),
+            greet: false,
             closed: false,
         };
         let work = try_pin_init!(Work {
@@ -282,7 +292,7 @@ impl Varp {
                 inner.device.count_tx_dropped();
                 continue;
             };
-            let sender = Sender::for_held(vnet, &inner.device, underlay, &mut frame);
+            let sender = Sender::for_held(vnet, &inner.device, underlay, &mut frame, guard);
             match (entry, remote) {
                 (_, Some(remote)) => sender.send(frame, remote),
                 // The table has no room for it.
@@ -375,6 +385,14 @@ impl Varp {
             // Nobody is told without memory.
             let _ = state.events.push(event, GFP_ATOMIC | __GFP_NOWARN);
         }
+        drop(state);
+        self.work.requeue(0);
+    }
+
+    /// Who else is in the vnet is told that we are, if it is sealed.
+    pub(crate) fn greet(&self) {
+        let mut state = self.inner().state.lock();
+        state.greet = !state.closed;
         drop(state);
         self.work.requeue(0);
     }
@@ -501,10 +519,15 @@ impl Work {
         let Some(underlay) = vnet.namespace().underlay(&guard) else {
             return false;
         };
-        let sender = Sender::for_message(vnet, &self.device, underlay);
+        let sender = Sender::for_message(vnet, &self.device, underlay, &guard);
         // What goes to everyone is as many packets as there are hosts to send it to.
         for _ in 0..(BATCH / underlay.targets().max(1)).max(1) {
             let mut state = self.state.lock();
+            if core::mem::take(&mut state.greet) {
+                drop(state);
+                sender.greet();
+                continue;
+            }
             if !state.outbox.is_empty() {
                 let next = state.outbox.remove(0).ok();
                 drop(state);
@@ -523,7 +546,8 @@ impl Work {
                 match due {
                     Due::Ask(mac) => sender.tell_all(VarpOpcode::Request, mac),
                     Due::Flood(mut frame) => {
-                        Sender::for_held(vnet, &self.device, underlay, &mut frame).flood(frame);
+                        Sender::for_held(vnet, &self.device, underlay, &mut frame, &guard)
+                            .flood(frame);
                     }
                     Due::Drop(_) => {
                         vnet.count(NetCounter::UnknownDropped);

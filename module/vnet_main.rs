@@ -12,6 +12,7 @@ mod namespace;
 mod netlink;
 mod remote;
 mod rx;
+mod seal;
 mod settings;
 mod sys;
 mod tx;

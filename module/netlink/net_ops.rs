@@ -33,6 +33,7 @@ fn fill_net(
     }
     message.put_u32(net::MACS, macs)?;
     message.put_u32(net::VIFS, vifs)?;
+    message.put_u32(net::SENDERS, vnet.seal().senders(rtnl) as u32)?;
     let (held, unresolved) = vnet.varp().counts();
     message.put_u32(net::HELD, held)?;
     message.put_u32(net::UNRESOLVED, unresolved)?;
@@ -41,7 +42,10 @@ fn fill_net(
         let id = home.id_of(now);
         message.put(net::NETNSID, &id.to_ne_bytes())?;
     }
-    if let Some(mtu) = vnet.namespace().underlay_mtu(rtnl) {
+    if let Some(mtu) = vnet
+        .namespace()
+        .underlay_mtu(vnet.settings().now().sealed().is_some(), rtnl)
+    {
         message.put_u32(net::UNDERLAY_MTU, mtu)?;
     }
     if !with_stats {
@@ -110,7 +114,7 @@ pub(super) struct NetSet;
 impl Handler<VnetFamily> for NetSet {
     fn handle(request: &mut Req<'_>) -> Result {
         let mut rtnl = rtnl::lock();
-        let (_, device) = vnet_of(request, net::ID, &rtnl)?;
+        let (namespace, device) = vnet_of(request, net::ID, &rtnl)?;
         let mtu = in_range(request, net::MTU, abi::MTU_RANGE)?;
         let vnet = state_of(&device)?;
         let old = vnet.settings().now();
@@ -119,6 +123,10 @@ impl Handler<VnetFamily> for NetSet {
         if mtu.is_none() && !any {
             return Err(Refusal::new(EINVAL, c"nothing to change"));
         }
+        // Who did not choose an MTU need not know that sealed frames are longer.
+        let (was, is) = (old.sealed().is_some(), settings.sealed().is_some());
+        let follows = was != is && device.mtu() == namespace.default_mtu(was, &rtnl);
+        let mtu = mtu.or_else(|| follows.then(|| namespace.default_mtu(is, &rtnl)));
         let mtu = mtu.filter(|mtu| *mtu != device.mtu());
         if mtu.is_none() && settings == old {
             // It is so already: no change to tell of.

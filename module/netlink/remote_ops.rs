@@ -159,7 +159,7 @@ impl Handler<VnetFamily> for Probe {
         let Some(underlay) = namespace.underlay(&guard) else {
             return Err(ENODEV.into());
         };
-        let sender = Sender::for_message(vnet, &device, underlay);
+        let sender = Sender::for_message(vnet, &device, underlay, &guard);
         match target {
             None => {
                 sender.tell_all(VarpOpcode::Request, mac);

@@ -6,7 +6,7 @@ use core::net::IpAddr;
 use core::ops::ControlFlow;
 
 use kernel::prelude::*;
-use vnet_core::abi::{cmd, probe, varp, vif};
+use vnet_core::abi::{cmd, key, probe, varp, vif};
 use vnet_core::varp::PendingState;
 use vnet_core::{Mac, Setting, Settings, VnetId};
 
@@ -96,6 +96,7 @@ pub(crate) fn notify_event(vnet: &Vnet, event: &Event, _rtnl: &Rtnl) {
     let (command, net) = match event {
         Event::Damped { .. } => (cmd::VARP_DAMPED_NTF, vnet.namespace().net()),
         Event::Answer { .. } => (cmd::PROBE_NTF, vnet.namespace().net()),
+        Event::KeyExpiring { .. } => (cmd::KEY_EXPIRING_NTF, vnet.namespace().net()),
     };
     genl::notify_to::<VnetFamily>(net, EVENTS, command, |message| match event {
         Event::Damped { mac, other } => {
@@ -119,6 +120,11 @@ pub(crate) fn notify_event(vnet: &Vnet, event: &Event, _rtnl: &Rtnl) {
             message.put(probe::MAC, mac.as_bytes())?;
             put_address(message, probe::ADDR, *host)?;
             put_address(message, probe::CARE_OF, *care_of)
+        }
+        Event::KeyExpiring { index, counter } => {
+            message.put(key::NET, vnet.vnet_id().as_bytes())?;
+            message.put_u32(key::INDEX, u32::from(*index))?;
+            message.put_u64(key::COUNTER, *counter)
         }
     });
 }

@@ -119,6 +119,17 @@ impl<'a> Attr<'a> {
         self.1.try_into().ok()
     }
 
+    /// Takes a secret of so many bytes out of it: the request keeps zeros.
+    pub(crate) fn take_secret<const N: usize>(&self) -> Option<[u8; N]> {
+        let bytes = self.bytes()?;
+        for byte in self.1 {
+            // SAFETY: A byte of the request, whose packet belongs to netlink while it is handled, and which nobody but its handler reads.
+            // Volatile, so that it is written although nobody reads it.
+            unsafe { core::ptr::from_ref(byte).cast_mut().write_volatile(0) };
+        }
+        Some(bytes)
+    }
+
     /// Its payload up to the first NUL.
     pub(crate) fn text(&self) -> &'a [u8] {
         self.1.split(|byte| *byte == 0).next().unwrap_or_default()
@@ -543,7 +554,7 @@ pub(crate) trait Family: Sized + 'static {
 }
 
 /// Most operations of a family.
-const MAX_OPS: usize = 24;
+const MAX_OPS: usize = 32;
 /// Most attributes of an operation.
 const MAX_POLICY: usize = 40;
 /// Most multicast groups of a family.

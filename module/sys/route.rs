@@ -226,6 +226,21 @@ impl Route {
         unsafe { core::ptr::read_volatile(&raw const (*self.egress).mtu) }
     }
 
+    /// Bytes that a packet may have on the way there.
+    pub(crate) fn mtu(&self) -> u32 {
+        // SAFETY: The route lives.
+        unsafe { bindings::vnet_dst_mtu(self.dst.as_ptr()) }
+    }
+
+    /// The same route once more.
+    #[inline]
+    pub(crate) fn duplicate(&self) -> Self {
+        // SAFETY: The route lives.
+        unsafe { bindings::vnet_dst_hold(self.dst.as_ptr()) };
+        // INVARIANT: Just counted.
+        Self { ..*self }
+    }
+
     /// The route as C wants it.
     #[inline]
     pub(super) fn as_ptr(&self) -> *mut bindings::dst_entry {

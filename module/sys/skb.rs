@@ -204,6 +204,39 @@ impl SkBuff {
         NonNull::new(copy).map(Self)
     }
 
+    /// A packet of its own with the same bytes, in one piece.
+    pub(crate) fn copy(&self) -> Option<Self> {
+        // SAFETY: The packet is alive.
+        let copy = unsafe { bindings::vnet_skb_copy(self.as_ptr()) };
+        // INVARIANT: Just made.
+        NonNull::new(copy).map(Self)
+    }
+
+    /// A packet with the bytes of a frame, its checksum filled in, behind `front`, and `after` zeros behind that.
+    #[inline]
+    pub(crate) fn around<const N: usize>(&self, front: &[u8; N], after: usize) -> Option<Self> {
+        let (before, after) = (u32::try_from(N).ok()?, u32::try_from(after).ok()?);
+        // SAFETY: The packet is alive.
+        let skb = unsafe { bindings::vnet_skb_around(self.as_ptr(), before, after) };
+        // INVARIANT: Just made.
+        let skb = Self(NonNull::new(skb)?);
+        // SAFETY: It begins with N bytes, in one piece, that nobody else sees yet.
+        unsafe { skb.raw().data.cast::<[u8; N]>().write(*front) };
+        Some(skb)
+    }
+
+    /// All of its bytes, to be changed. No checksum of them is known any more. None without memory.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        // SAFETY: The packet is ours.
+        if unsafe { bindings::vnet_skb_writable(self.as_ptr()) } != 0 {
+            return None;
+        }
+        let (data, len) = (self.raw().data, self.len());
+        // SAFETY: So many bytes lie in one piece, in a head that nobody shares; the slice borrows the packet mutably.
+        Some(unsafe { core::slice::from_raw_parts_mut(data, len) })
+    }
+
     /// Makes it one that can wait, without keeping what it came from. False without memory.
     pub(crate) fn keep(&mut self) -> bool {
         // SAFETY: The packet is ours; under RCU, as all who transmit.
@@ -223,7 +256,32 @@ impl SkBuff {
             return true;
         }
         // SAFETY: As above. What is returned is a list of packets of ours.
-        let mut list = unsafe { bindings::vnet_skb_segments(self.as_ptr()) };
+        let list = unsafe { bindings::vnet_skb_segments(self.as_ptr()) };
+        // SAFETY: As just said.
+        unsafe { Self::for_each_of(list, each) }
+    }
+
+    /// Hands out its segments, or else itself, for who reads them with [`SkBuff::around`]: checksums are left to that, and the
+    /// bytes to what they are cut from. False if there was no memory, and nothing was handed out.
+    #[inline]
+    pub(crate) fn for_each_light_segment(self, mut each: impl FnMut(Self)) -> bool {
+        // SAFETY: The packet is ours.
+        if !unsafe { bindings::vnet_skb_is_gso(self.as_ptr()) } {
+            each(self);
+            return true;
+        }
+        // SAFETY: As above. What is returned is a list of packets of ours.
+        let list = unsafe { bindings::vnet_skb_light_segments(self.as_ptr()) };
+        // SAFETY: As just said.
+        unsafe { Self::for_each_of(list, each) }
+    }
+
+    /// Hands out the packets of a list. False if there is none.
+    ///
+    /// # Safety
+    ///
+    /// It must be null or a list of packets that are given away.
+    unsafe fn for_each_of(mut list: *mut bindings::sk_buff, mut each: impl FnMut(Self)) -> bool {
         let some = !list.is_null();
         while let Some(first) = NonNull::new(list) {
             // SAFETY: The first of a list of packets of ours, which is taken off.

@@ -25,6 +25,10 @@ pub(crate) enum LockKind {
     Floods,
     /// Forwarded packets of the last moments.
     Recent,
+    /// Senders of sealed messages of a vnet.
+    Senders,
+    /// Which messages of one of them were there.
+    Window,
 }
 
 /// Data behind a spinlock that is held with softirqs off.
@@ -53,6 +57,8 @@ impl<T> BhLock<T> {
                     LockKind::Varp => bindings::vnet_varp_lock_init(slot),
                     LockKind::Floods => bindings::vnet_floods_lock_init(slot),
                     LockKind::Recent => bindings::vnet_recent_lock_init(slot),
+                    LockKind::Senders => bindings::vnet_senders_lock_init(slot),
+                    LockKind::Window => bindings::vnet_window_lock_init(slot),
                 }
             }),
             data: UnsafeCell::new(value),

@@ -113,6 +113,12 @@ impl Root {
         Self(Key(H::hmac(SALT, &[key.as_bytes()])))
     }
 
+    /// Another place for the same.
+    #[must_use]
+    pub const fn duplicate(&self) -> Self {
+        Self(self.0.duplicate())
+    }
+
     fn expand<H: Hmac>(&self, purpose: Purpose, label: &[u8], data: &[u8]) -> Key {
         // CAST: discriminants of u8.
         let way = [purpose.mode as u8, purpose.cipher as u8];

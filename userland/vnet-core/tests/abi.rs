@@ -239,10 +239,7 @@ fn limits() {
     assert_eq!(range(&schema, "probe", "size"), abi::PROBE_SIZE_RANGE);
     assert_eq!(range(&schema, "key", "index"), abi::KEY_INDEX_RANGE);
     let constant = |name: &str| definition(&schema, name)["value"].as_i64();
-    assert_eq!(
-        constant("key-len"),
-        Some(vnet_core::sealed::KEY_LEN as i64)
-    );
+    assert_eq!(constant("key-len"), Some(vnet_core::sealed::KEY_LEN as i64));
     assert_eq!(constant("id-len"), Some(vnet_core::id::ID_LEN as i64));
     assert_eq!(constant("mac-len"), Some(vnet_core::mac::MAC_LEN as i64));
     assert_eq!(
