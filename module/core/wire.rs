@@ -43,12 +43,8 @@ pub const OVERHEAD_V6: usize = 40 + UDP_LEN + DATA_HEADER_LEN + ETHERNET_HEADER_
 
 /// Bytes between the inner IP packet and the outer IPv4 packet of a sealed vnet: IPv4, UDP, the header in clear, the word that
 /// says what is sealed, inner Ethernet, the authentication tag.
-pub const SEALED_OVERHEAD_V4: usize = 20
-    + UDP_LEN
-    + SEALED_HEADER_LEN
-    + SEALED_KIND_LEN
-    + ETHERNET_HEADER_LEN
-    + SEALED_TAG_LEN;
+pub const SEALED_OVERHEAD_V4: usize =
+    20 + UDP_LEN + SEALED_HEADER_LEN + SEALED_KIND_LEN + ETHERNET_HEADER_LEN + SEALED_TAG_LEN;
 /// The same for an outer IPv6 packet.
 pub const SEALED_OVERHEAD_V6: usize = SEALED_OVERHEAD_V4 + 20;
 

@@ -16,7 +16,7 @@ use vnet_core::{Mac, VnetId};
 use vnet_netlink::attributes::Reader;
 use vnet_netlink::message::Messages;
 use vnet_netlink::{
-    Answer, Damped, Event, Flushed, Host, Link, Net, Peer, Probe, Remote, Varp, Vif,
+    Answer, Damped, Event, Flushed, Host, Key, Link, Net, Peer, Probe, Remote, Varp, Vif,
 };
 
 /// Where the datagrams come from.
@@ -190,6 +190,7 @@ fn attributes(data: &[u8]) {
     let _ = Remote::parse(data);
     let _ = Probe::parse(data);
     let _ = Answer::parse(data);
+    let _ = Key::parse(data);
     let _ = Link::parse(data);
     if let Some((command, rest)) = data.split_first() {
         let _ = Event::parse(*command, rest);

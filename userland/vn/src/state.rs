@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use nix::errno::Errno;
 use vnet_core::{Mac, VnetId};
-use vnet_netlink::{Client, Error, Event, Host, Net, Peer, Remote, Varp, VarpState};
+use vnet_netlink::{Client, Error, Event, Host, Key, KeySlot, Net, Peer, Remote, Varp, VarpState};
 
 /// What is configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,6 +19,83 @@ pub(crate) struct State {
     statics: BTreeMap<(VnetId, Mac), Option<IpAddr>>,
     /// Hosts that are listed.
     remotes: BTreeSet<(VnetId, IpAddr)>,
+    /// Indexes of the keys, and where they are.
+    keys: BTreeMap<VnetId, Slots>,
+}
+
+/// The index of the key in each slot.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Slots {
+    current: Option<u32>,
+    next: Option<u32>,
+    previous: Option<u32>,
+}
+
+impl Slots {
+    const ALL: [KeySlot; 3] = [KeySlot::Current, KeySlot::Next, KeySlot::Previous];
+
+    fn of(&mut self, slot: Option<KeySlot>) -> Option<&mut Option<u32>> {
+        match slot? {
+            KeySlot::Current => Some(&mut self.current),
+            KeySlot::Next => Some(&mut self.next),
+            KeySlot::Previous => Some(&mut self.previous),
+            KeySlot::Other(_) => None,
+        }
+    }
+
+    fn put(&mut self, key: &Key) {
+        if let Some(place) = self.of(key.slot) {
+            *place = Some(key.index);
+        }
+    }
+
+    fn take(&mut self, index: u32) {
+        for place in [&mut self.current, &mut self.next, &mut self.previous] {
+            if *place == Some(index) {
+                *place = None;
+            }
+        }
+    }
+
+    fn rotate(&mut self) {
+        if self.next.is_some() {
+            self.previous = self.current;
+            self.current = self.next.take();
+        }
+    }
+
+    /// The keys that are there.
+    fn iter(mut self, net: VnetId) -> impl Iterator<Item = Key> {
+        Self::ALL.into_iter().filter_map(move |slot| {
+            let index = (*self.of(Some(slot))?)?;
+            Some(Key {
+                slot: Some(slot),
+                ..Key::new(net, index)
+            })
+        })
+    }
+
+    /// The events that make the other of this.
+    fn changes_to(self, other: Self, net: VnetId) -> Vec<Event> {
+        let (mut now, mut events) = (self, Vec::new());
+        if now.next.is_some() && now.next == other.current {
+            now.rotate();
+            let rotated = now.iter(net).find(|key| key.slot == Some(KeySlot::Current));
+            events.extend(rotated.map(Event::KeyRotated));
+        }
+        let gone: Vec<Key> = now.iter(net).filter(|key| !other.has(net, key)).collect();
+        for key in gone {
+            now.take(key.index);
+            events.push(Event::KeyDel(key));
+        }
+        let new = other.iter(net).filter(|key| !now.has(net, key));
+        events.extend(new.map(Event::KeyNew));
+        events
+    }
+
+    fn has(self, net: VnetId, key: &Key) -> bool {
+        self.iter(net).any(|known| known == *key)
+    }
 }
 
 /// What there is of a vnet; nothing if it was deleted since it was listed, or if the module does not know such things.
@@ -50,6 +127,9 @@ impl State {
             state
                 .remotes
                 .extend(listed.map(|remote| (net.id, remote.addr)));
+            for key in of_net(client.keys(net.id))? {
+                state.keys.entry(net.id).or_default().put(&key);
+            }
             state.nets.insert(net.id, net.configuration());
         }
         Ok(state)
@@ -70,6 +150,7 @@ impl State {
                 self.nets.remove(&net.id);
                 self.statics.retain(|(id, _), _| *id != net.id);
                 self.remotes.retain(|(id, _)| *id != net.id);
+                self.keys.remove(&net.id);
             }
             Event::HostSet(host) => self.host = host.configuration(),
             Event::PeerNew(peer) => {
@@ -90,7 +171,13 @@ impl State {
             Event::RemoteDel(remote) => {
                 self.remotes.remove(&(remote.net, remote.addr));
             }
-            Event::VarpFlush(_) | Event::VarpDamped(_) | Event::Probe(_) => {}
+            Event::KeyNew(key) => self.keys.entry(key.net).or_default().put(key),
+            Event::KeyDel(key) => self.keys.entry(key.net).or_default().take(key.index),
+            Event::KeyRotated(key) => self.keys.entry(key.net).or_default().rotate(),
+            Event::VarpFlush(_)
+            | Event::VarpDamped(_)
+            | Event::Probe(_)
+            | Event::KeyExpiring(_) => {}
         }
     }
 
@@ -137,6 +224,10 @@ impl State {
         events.extend(gone.map(|(net, addr)| Event::RemoteDel(Remote::new(*net, *addr))));
         let new = other.remotes.difference(&self.remotes);
         events.extend(new.map(|(net, addr)| Event::RemoteNew(Remote::new(*net, *addr))));
+        for id in other.nets.keys() {
+            let slots = |state: &Self| state.keys.get(id).copied().unwrap_or_default();
+            events.extend(slots(self).changes_to(slots(other), *id));
+        }
         events
     }
 }
@@ -243,5 +334,44 @@ mod tests {
         let before = after(&[Event::NetNew(net("5", 1436))]);
         let now = after(&[Event::NetNew(busy)]);
         assert_eq!(before.changes_to(&now), []);
+    }
+
+    fn key(index: u32, slot: KeySlot) -> Key {
+        Key {
+            slot: Some(slot),
+            ..Key::new(id("5"), index)
+        }
+    }
+
+    #[test]
+    fn what_became_of_keys_is_told() {
+        let net = || Event::NetNew(net("5", 1436));
+        let before = after(&[
+            net(),
+            Event::KeyNew(key(1, KeySlot::Current)),
+            Event::KeyNew(key(2, KeySlot::Next)),
+        ]);
+        let rotated = Event::KeyRotated(key(2, KeySlot::Current));
+        let new = Event::KeyNew(key(3, KeySlot::Next));
+        let now = after(&[
+            net(),
+            Event::KeyNew(key(2, KeySlot::Current)),
+            Event::KeyNew(key(1, KeySlot::Previous)),
+            Event::KeyNew(key(3, KeySlot::Next)),
+        ]);
+        assert_eq!(before.changes_to(&now), [rotated, new]);
+        let other = after(&[net(), Event::KeyNew(key(1, KeySlot::Previous))]);
+        for (from, to) in [
+            (&before, &now),
+            (&now, &before),
+            (&before, &other),
+            (&other, &now),
+        ] {
+            let mut led = from.clone();
+            from.changes_to(to)
+                .iter()
+                .for_each(|event| led.apply(event));
+            assert_eq!(&led, to);
+        }
     }
 }

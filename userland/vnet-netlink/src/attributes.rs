@@ -2,6 +2,8 @@
 
 //! Netlink attributes: a header of four bytes (length, type; host byte order), the value, padding to four bytes.
 
+use zeroize::Zeroize;
+
 use crate::Error;
 
 /// Bytes of the header.
@@ -16,9 +18,15 @@ const fn align(length: usize) -> usize {
     length.next_multiple_of(4)
 }
 
-/// Attributes that are being written.
+/// Attributes that are being written. One of them may be a key: they are wiped when they are dropped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Writer(Vec<u8>);
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl Writer {
     /// None yet.
@@ -30,11 +38,22 @@ impl Writer {
     pub fn put(&mut self, kind: u16, value: &[u8]) -> Result<&mut Self, Error> {
         let length = u16::try_from(HEADER_LEN + value.len())
             .map_err(|_| Error::Malformed("an attribute would be longer than 65535 bytes"))?;
+        self.reserve(align(usize::from(length)));
         self.0.extend(length.to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
         self.0.resize(align(self.0.len()), 0);
         Ok(self)
+    }
+
+    /// Makes room for so many more bytes, and leaves none of the present ones behind.
+    fn reserve(&mut self, more: usize) {
+        if self.0.capacity() - self.0.len() < more {
+            let mut larger = Vec::with_capacity((self.0.len() + more).max(64) * 2);
+            larger.extend(&self.0);
+            self.0.zeroize();
+            self.0 = larger;
+        }
     }
 
     /// Adds an attribute if there is a value.
@@ -64,9 +83,9 @@ impl Writer {
         self.put(kind | NESTED, &inner.0)
     }
 
-    /// The bytes.
-    pub fn into_bytes(self) -> Vec<u8> {
-        self.0
+    /// The bytes. Whoever has written a key wipes them.
+    pub fn into_bytes(mut self) -> Vec<u8> {
+        std::mem::take(&mut self.0)
     }
 }
 

@@ -5,16 +5,18 @@
 use std::net::IpAddr;
 
 use vnet_core::abi::{self, cmd};
+use vnet_core::sealed::KEY_LEN;
 use vnet_core::{Mac, Setting, VnetId};
+use zeroize::Zeroizing;
 
 use crate::attributes::Writer;
 use crate::endpoint::Connection;
 use crate::genl;
 use crate::socket::Mode;
 use crate::types::{
-    Flushed, Host, HostConfig, Net, NetChange, NetConfig, Peer, Probe, Remote, Varp, Vif,
+    Flushed, Host, HostConfig, Key, Net, NetChange, NetConfig, Peer, Probe, Remote, Varp, Vif,
 };
-use crate::value;
+use crate::value::{self, KeySlot};
 use crate::{Endpoint, Error, Refusal, Via};
 
 /// Bytes before the attributes of a request: the netlink header and the generic netlink header.
@@ -48,7 +50,7 @@ impl Client {
         mode: Mode,
         attributes: Writer,
     ) -> Result<Vec<Vec<u8>>, Error> {
-        let sent = attributes.clone().into_bytes();
+        let sent = Zeroizing::new(attributes.clone().into_bytes());
         genl::request(
             &mut self.connection.requester,
             self.connection.family.id,
@@ -214,6 +216,52 @@ impl Client {
         self.tell(cmd::REMOTE_DEL, of_remote(net, addr)?)
     }
 
+    /// The keys of a vnet, without themselves: current, next, previous.
+    pub fn keys(&mut self, net: VnetId) -> Result<Vec<Key>, Error> {
+        let mut keys = self.list(cmd::KEY_GET, of(abi::key::NET, &net)?, Key::parse)?;
+        let place = |key: &Key| {
+            let order = [KeySlot::Current, KeySlot::Next, KeySlot::Previous];
+            order.iter().position(|slot| Some(*slot) == key.slot)
+        };
+        keys.sort_by_key(|key| (place(key).unwrap_or(usize::MAX), key.index));
+        Ok(keys)
+    }
+
+    /// Gives a vnet a key, of which no copy stays in this process but the caller's. The first one is the current one and any other the next,
+    /// unless a slot is named. The same again is no failure.
+    pub fn key_new(
+        &mut self,
+        net: VnetId,
+        index: u32,
+        slot: Option<KeySlot>,
+        key: &[u8; KEY_LEN],
+    ) -> Result<(), Error> {
+        let mut attributes = Writer::new();
+        let described = Key {
+            slot,
+            ..Key::new(net, index)
+        };
+        described.write(&mut attributes)?;
+        attributes.put(abi::key::KEY, key)?;
+        self.tell(cmd::KEY_NEW, attributes)
+    }
+
+    /// Takes a key away.
+    pub fn key_del(&mut self, net: VnetId, index: u32) -> Result<(), Error> {
+        let mut attributes = Writer::new();
+        Key::new(net, index).write(&mut attributes)?;
+        self.tell(cmd::KEY_DEL, attributes)
+    }
+
+    /// Has a vnet seal with its next key; if an index is named, only with that, and nothing happens if it does already.
+    pub fn key_rotate(&mut self, net: VnetId, index: Option<u32>) -> Result<(), Error> {
+        let mut attributes = of(abi::key::NET, &net)?;
+        if let Some(index) = index {
+            value::put(&mut attributes, abi::key::INDEX, &index)?;
+        }
+        self.tell(cmd::KEY_ROTATE, attributes)
+    }
+
     /// Asks other hosts for a MAC. Answers come as [`crate::Event::Probe`].
     pub fn probe(&mut self, probe: &Probe) -> Result<(), Error> {
         let mut attributes = Writer::new();
@@ -273,6 +321,13 @@ fn attribute_at_fault(command: u8, refusal: &Refusal, sent: &[u8]) -> Option<&'s
             abi::host::TTL => Some("ttl"),
             abi::host::FLOOD => Some("flood"),
             abi::host::DSCP => Some("dscp"),
+            _ => None,
+        },
+        cmd::KEY_NEW..=cmd::KEY_ROTATE => match kind {
+            abi::key::NET => Some("net"),
+            abi::key::INDEX => Some("index"),
+            abi::key::SLOT => Some("slot"),
+            abi::key::KEY => Some("key"),
             _ => None,
         },
         _ => None,

@@ -6,7 +6,7 @@ use serde::Serialize;
 use vnet_core::abi::cmd;
 
 use crate::Error;
-use crate::types::{Answer, Damped, Flushed, Host, Net, Peer, Remote, Varp};
+use crate::types::{Answer, Damped, Flushed, Host, Key, Net, Peer, Remote, Varp};
 
 macro_rules! events {
     ($($(#[$doc:meta])* $variant:ident($record:ident) = $command:ident, $name:literal;)*) => {
@@ -63,4 +63,12 @@ events! {
     VarpDamped(Damped) = VARP_DAMPED_NTF, "varp-damped";
     /// A host announced a MAC of a vnet in which something was asked.
     Probe(Answer) = PROBE_NTF, "probe";
+    /// A vnet was given a key.
+    KeyNew(Key) = KEY_NEW_NTF, "key-new";
+    /// A key was taken away.
+    KeyDel(Key) = KEY_DEL_NTF, "key-del";
+    /// A vnet seals with this key from now on.
+    KeyRotated(Key) = KEY_ROTATED_NTF, "key-rotated";
+    /// A vnet needs another key.
+    KeyExpiring(Key) = KEY_EXPIRING_NTF, "key-expiring";
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use neli::consts::genl::{CtrlAttr, CtrlAttrMcastGrp, CtrlCmd};
 use neli::consts::nl::GenlId;
 use nix::errno::Errno;
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::attributes::{Reader, Writer};
@@ -42,8 +43,11 @@ pub(crate) fn request<T: Transport>(
     mode: Mode,
     attributes: Writer,
 ) -> Result<Vec<Vec<u8>>, Error> {
-    let mut payload = vec![command, version, 0, 0];
-    payload.extend(attributes.into_bytes());
+    // There may be a key in it.
+    let attributes = Zeroizing::new(attributes.into_bytes());
+    let mut payload = Zeroizing::new(Vec::with_capacity(HEADER_LEN + attributes.len()));
+    payload.extend([command, version, 0, 0]);
+    payload.extend(attributes.iter());
     requester
         .request(family, mode, &payload)?
         .iter()

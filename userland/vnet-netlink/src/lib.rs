@@ -36,7 +36,7 @@ pub use link::{Link, Links};
 pub use monitor::Monitor;
 pub use settings::{Shown, SomeSettings, value_names};
 pub use types::{
-    Answer, Counters, Damped, Flushed, Host, HostConfig, Net, NetChange, NetConfig, Peer, Probe,
-    Remote, Varp, Vif,
+    Answer, Counters, Damped, Flushed, Host, HostConfig, Key, Net, NetChange, NetConfig, Peer,
+    Probe, Remote, Varp, Vif,
 };
-pub use value::{Flood, VarpState};
+pub use value::{Flood, KeySlot, VarpState};

@@ -2,21 +2,21 @@
 
 //! Requests and their answers, over any netlink protocol.
 
-use std::io::{self, Cursor};
+use std::io;
 
 use neli::consts::nl::NlmF;
 use neli::consts::socket::{Msg, NlFamily};
-use neli::nl::{NlPayload, NlmsghdrBuilder};
 use neli::socket::NlSocket;
-use neli::types::Buffer;
 use neli::utils::Groups;
-use neli::{Size, ToBytes};
+use zeroize::Zeroizing;
 
 use crate::Error;
 use crate::message::{Content, Messages};
 
 /// Larger than any datagram that the kernel or the daemon makes (32 KiB).
 pub(crate) const BUFFER_LEN: usize = 64 * 1024;
+/// Bytes of the header of a message.
+const HEADER_LEN: usize = 16;
 /// How often a dump is begun anew because what it lists changed.
 const DUMP_TRIES: usize = 16;
 
@@ -156,7 +156,8 @@ impl<T: Transport> Requester<T> {
             Mode::Create => NlmF::ACK | NlmF::CREATE | NlmF::EXCL,
             Mode::Dump => NlmF::DUMP,
         };
-        let datagram = encode(kind, NlmF::REQUEST | flags, self.sequence, payload)?;
+        // There may be a key in it.
+        let datagram = Zeroizing::new(encode(kind, NlmF::REQUEST | flags, self.sequence, payload)?);
         self.transport.send(&datagram)?;
 
         let mut answer = Vec::new();
@@ -183,19 +184,19 @@ impl<T: Transport> Requester<T> {
     }
 }
 
+/// The bytes of a message, made in one place: `struct nlmsghdr` (length, type, flags, number, port id) and the payload.
 fn encode(kind: u16, flags: NlmF, sequence: u32, payload: &[u8]) -> Result<Vec<u8>, Error> {
-    let message = NlmsghdrBuilder::default()
-        .nl_type(kind)
-        .nl_flags(flags)
-        .nl_seq(sequence)
-        .nl_payload(NlPayload::Payload(Buffer::from(payload)))
-        .build()
-        .map_err(|_| Error::Malformed("a request cannot be built"))?;
-    let mut bytes = Cursor::new(vec![0; message.padded_size()]);
-    message
-        .to_bytes(&mut bytes)
-        .map_err(|_| Error::Malformed("a request cannot be encoded"))?;
-    Ok(bytes.into_inner())
+    let length = u32::try_from(HEADER_LEN + payload.len())
+        .map_err(|_| Error::Malformed("a request would be longer than 4 GiB"))?;
+    let mut bytes = Vec::with_capacity((HEADER_LEN + payload.len()).next_multiple_of(4));
+    bytes.extend(length.to_ne_bytes());
+    bytes.extend(kind.to_ne_bytes());
+    bytes.extend(flags.bits().to_ne_bytes());
+    bytes.extend(sequence.to_ne_bytes());
+    bytes.extend([0; 4]);
+    bytes.extend(payload);
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+    Ok(bytes)
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use vnet_core::{Mac, VnetId};
 use crate::Error;
 use crate::attributes::{Reader, Writer};
 use crate::settings::SomeSettings;
-use crate::value::{Flood, Value, VarpState, json, json_some, put, record, required};
+use crate::value::{Flood, KeySlot, Value, VarpState, json, json_some, put, record, required};
 
 /// Counters, in the order of their numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,6 +96,9 @@ pub struct Net {
     /// MACs that are being asked for, or known to be nowhere.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unresolved: Option<u32>,
+    /// Hosts whose sealed messages are accepted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub senders: Option<u32>,
     /// The namespace in which the device is, if it was moved.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub netnsid: Option<i32>,
@@ -120,6 +123,7 @@ impl Net {
             vifs: None,
             held: None,
             unresolved: None,
+            senders: None,
             netnsid: None,
             underlay_mtu: None,
             stats: None,
@@ -141,6 +145,7 @@ impl Net {
                 abi::net::VIFS => net.vifs = Some(attribute.u32()?),
                 abi::net::HELD => net.held = Some(attribute.u32()?),
                 abi::net::UNRESOLVED => net.unresolved = Some(attribute.u32()?),
+                abi::net::SENDERS => net.senders = Some(attribute.u32()?),
                 abi::net::NETNSID => net.netnsid = Some(attribute.i32()?),
                 abi::net::UNDERLAY_MTU => net.underlay_mtu = Some(attribute.u32()?),
                 abi::net::STATS => net.stats = Some(Counters::of_net(attribute.nest())?),
@@ -444,5 +449,25 @@ record! {
         addr: IpAddr = ADDR,
         /// The address that stands in the answer.
         care_of: IpAddr = CARE_OF,
+    }
+}
+
+record! {
+    /// A key of a vnet, without itself.
+    #[derive(Copy)]
+    Key, key,
+    required {
+        /// The vnet.
+        net: VnetId = NET,
+        /// The number that its administrator gave it.
+        index: u32 = INDEX,
+    }
+    optional {
+        /// Where it is.
+        slot: KeySlot = SLOT,
+        /// Milliseconds since it was given.
+        age: u64 = AGE,
+        /// Messages that this host has sealed for the vnet so far; with the current key only.
+        counter: u64 = COUNTER,
     }
 }

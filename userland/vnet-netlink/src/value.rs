@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Serialize, Serializer};
-use vnet_core::abi::{host, varp};
+use vnet_core::abi::{host, key, varp};
 use vnet_core::{Mac, VnetId};
 
 use crate::Error;
@@ -176,6 +176,18 @@ names! {
         Probing = varp::STATE_PROBING, "probing";
         /// Nobody answered, which is remembered for a while.
         Absent = varp::STATE_ABSENT, "absent";
+    }
+}
+
+names! {
+    /// Where a key of a vnet is.
+    KeySlot {
+        /// With it is sealed, and opened.
+        Current = key::SLOT_CURRENT, "current";
+        /// Opened with; the next rotation makes it the current one.
+        Next = key::SLOT_NEXT, "next";
+        /// Opened with, as others may not have rotated yet.
+        Previous = key::SLOT_PREVIOUS, "previous";
     }
 }
 

@@ -18,7 +18,8 @@ use vnet_core::abi::{self, cmd};
 use vnet_core::{Mac, Setting, VnetId};
 use vnet_netlink::attributes::{Reader, Writer};
 use vnet_netlink::{
-    Client, Endpoint, Error, Flood, HostConfig, NetChange, NetConfig, Probe, SomeSettings, Via,
+    Client, Endpoint, Error, Flood, HostConfig, KeySlot, NetChange, NetConfig, Probe, SomeSettings,
+    Via,
 };
 
 const FAMILY: u16 = 33;
@@ -261,6 +262,24 @@ fn every_request() {
     daemon.saw(DO, cmd::REMOTE_DEL, &of_host);
     assert_eq!(client.remotes(id).expect("done"), []);
     daemon.saw(DUMP, cmd::REMOTE_GET, &of_host[..1]);
+
+    let of_key: [(u16, &[u8]); 2] = [(abi::key::NET, net), (abi::key::INDEX, &number(7))];
+    client.key_new(id, 7, None, &[9; 32]).expect("done");
+    let key: (u16, &[u8]) = (abi::key::KEY, &[9; 32]);
+    daemon.saw(DO, cmd::KEY_NEW, &[of_key[0], of_key[1], key]);
+    client
+        .key_new(id, 7, Some(KeySlot::Next), &[9; 32])
+        .expect("done");
+    let slot: (u16, &[u8]) = (abi::key::SLOT, &number(abi::key::SLOT_NEXT));
+    daemon.saw(DO, cmd::KEY_NEW, &[of_key[0], of_key[1], slot, key]);
+    client.key_del(id, 7).expect("done");
+    daemon.saw(DO, cmd::KEY_DEL, &of_key);
+    client.key_rotate(id, None).expect("done");
+    daemon.saw(DO, cmd::KEY_ROTATE, &of_key[..1]);
+    client.key_rotate(id, Some(7)).expect("done");
+    daemon.saw(DO, cmd::KEY_ROTATE, &of_key);
+    assert_eq!(client.keys(id).expect("done"), []);
+    daemon.saw(DUMP, cmd::KEY_GET, &of_key[..1]);
 
     let probe = Probe {
         addr: Some(v4),

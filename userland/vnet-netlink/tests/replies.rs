@@ -9,8 +9,8 @@ use vnet_core::abi::{self, HostCounter, NetCounter, cmd};
 use vnet_core::{Setting, VnetId};
 use vnet_netlink::attributes::Writer;
 use vnet_netlink::{
-    Answer, Damped, Event, Flood, Flushed, Host, HostConfig, Net, Peer, Probe, Remote, Varp, Vif,
-    value_names,
+    Answer, Damped, Event, Flood, Flushed, Host, HostConfig, Key, Net, Peer, Probe, Remote, Varp,
+    Vif, value_names,
 };
 
 fn vnet5() -> VnetId {
@@ -116,6 +116,7 @@ fn every_setting_of_a_net() {
     writer
         .put(abi::net::HELD, &7u32.to_ne_bytes())
         .and_then(|w| w.put(abi::net::UNRESOLVED, &8u32.to_ne_bytes()))
+        .and_then(|w| w.put(abi::net::SENDERS, &9u32.to_ne_bytes()))
         .expect("short");
     let net = Net::parse(&writer.into_bytes()).expect("a vnet");
     let value = serde_json::to_value(&net).expect("JSON");
@@ -128,8 +129,8 @@ fn every_setting_of_a_net() {
         assert_eq!(value[setting.name()], shown);
     }
     assert_eq!(
-        (&value["held"], &value["unresolved"]),
-        (&json!(7), &json!(8))
+        [&value["held"], &value["unresolved"], &value["senders"]],
+        [&json!(7), &json!(8), &json!(9)]
     );
     let value = serde_json::to_value(net.configuration()).expect("JSON");
     assert_eq!(value["held"], json!(null), "it changes by itself");
@@ -267,6 +268,17 @@ fn records() {
         json!({"net": "0005", "mac": "02:00:00:05:00:02", "addr": "192.0.2.2", "care-of": "198.51.100.2"})
     );
     same!(
+        Key,
+        &[
+            (abi::key::NET, net),
+            (abi::key::INDEX, &number(7)),
+            (abi::key::SLOT, &number(abi::key::SLOT_CURRENT)),
+            (abi::key::AGE, &61_000u64.to_ne_bytes()),
+            (abi::key::COUNTER, &(1u64 << 59).to_ne_bytes()),
+        ],
+        json!({"net": "0005", "index": 7, "slot": "current", "age": 61000, "counter": 1u64 << 59})
+    );
+    same!(
         HostConfig,
         &[
             (abi::host::PORT, &1799u16.to_ne_bytes()),
@@ -311,6 +323,11 @@ fn every_notification_is_an_event_of_its_name() {
         (abi::remote::ADDR, &[192, 0, 2, 2]),
     ])
     .into_bytes();
+    let of_key = attributes(&[
+        (abi::key::NET, net5.as_bytes()),
+        (abi::key::INDEX, &7u32.to_ne_bytes()),
+    ])
+    .into_bytes();
     for (command, attributes, name) in [
         (cmd::NET_NEW_NTF, &of_net, "net-new"),
         (cmd::NET_SET_NTF, &of_net, "net-set"),
@@ -325,6 +342,10 @@ fn every_notification_is_an_event_of_its_name() {
         (cmd::REMOTE_DEL_NTF, &of_remote, "remote-del"),
         (cmd::VARP_DAMPED_NTF, &of_mac, "varp-damped"),
         (cmd::PROBE_NTF, &of_mac, "probe"),
+        (cmd::KEY_NEW_NTF, &of_key, "key-new"),
+        (cmd::KEY_DEL_NTF, &of_key, "key-del"),
+        (cmd::KEY_ROTATED_NTF, &of_key, "key-rotated"),
+        (cmd::KEY_EXPIRING_NTF, &of_key, "key-expiring"),
     ] {
         assert_eq!(event(command, attributes)["event"], json!(name));
     }

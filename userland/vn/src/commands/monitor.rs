@@ -103,6 +103,10 @@ impl Line<'_> {
             Event::RemoteNew(record) | Event::RemoteDel(record) => record.fields(),
             Event::VarpDamped(record) => record.fields(),
             Event::Probe(record) => record.fields(),
+            Event::KeyNew(record)
+            | Event::KeyDel(record)
+            | Event::KeyRotated(record)
+            | Event::KeyExpiring(record) => record.fields(),
         }
     }
 }
@@ -149,7 +153,7 @@ mod tests {
     use super::*;
     use std::net::IpAddr;
     use vnet_core::{Setting, VnetId};
-    use vnet_netlink::{Damped, Flushed, Peer};
+    use vnet_netlink::{Damped, Flushed, Key, KeySlot, Peer};
 
     fn line(event: &Event, state: &State, details: bool) -> String {
         Line {
@@ -193,6 +197,15 @@ mod tests {
         assert_eq!(
             line(Event::VarpDamped(damped)),
             "varp-damped net 0005 mac 02:00:00:05:00:02 other 192.0.2.1 damped 30000"
+        );
+        let key = Key {
+            slot: Some(KeySlot::Current),
+            counter: Some(7),
+            ..Key::new(id(), 2)
+        };
+        assert_eq!(
+            line(Event::KeyRotated(key)),
+            "key-rotated net 0005 index 2 slot current counter 7"
         );
     }
 

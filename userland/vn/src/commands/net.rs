@@ -286,6 +286,7 @@ fn describe(view: &View) -> Table {
     row("vifs", some(net.vifs));
     row("held", some(net.held));
     row("unresolved", some(net.unresolved));
+    row("senders", some(net.senders));
     counters(&mut table, net.stats.as_ref());
     table
 }
