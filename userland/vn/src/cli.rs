@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 use vnet_netlink::{Endpoint, Via};
 
 use crate::commands::{
-    check, config, disk, host, image, meta, net, peer, ping, remote, template, varp, vif,
+    check, config, disk, host, image, key, meta, net, peer, ping, remote, template, varp, vif,
 };
 
 const AFTER_HELP: &str = "\
@@ -125,6 +125,11 @@ pub(crate) enum Noun {
     Remote {
         #[command(subcommand)]
         verb: Option<remote::Verb>,
+    },
+    /// Keys of sealed vnets
+    Key {
+        #[command(subcommand)]
+        verb: Option<key::Verb>,
     },
     /// The module and the settings of the network namespace
     Host {

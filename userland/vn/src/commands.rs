@@ -8,6 +8,7 @@ pub(crate) mod config;
 pub(crate) mod disk;
 pub(crate) mod host;
 pub(crate) mod image;
+pub(crate) mod key;
 pub(crate) mod meta;
 pub(crate) mod monitor;
 pub(crate) mod net;
@@ -153,6 +154,7 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
                 addr: None,
             }),
         ),
+        Noun::Key { verb } => key::run(context, verb.unwrap_or(key::Verb::List { id: None })),
         Noun::Host { verb } => host::run(context, verb.unwrap_or(host::Verb::Status)),
         Noun::Ping(arguments) => ping::run(context, &arguments),
         Noun::Check(arguments) => check::run(context, &arguments),

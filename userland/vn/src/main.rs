@@ -13,6 +13,7 @@ mod config;
 mod exec;
 mod failure;
 mod interrupt;
+mod keyfile;
 mod lock;
 mod oldnames;
 mod output;
@@ -20,6 +21,7 @@ mod plan;
 mod probe;
 mod state;
 mod storage;
+mod timestamp;
 mod world;
 
 use std::io::Write;

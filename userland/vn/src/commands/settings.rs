@@ -76,7 +76,7 @@ fn value_name(setting: Setting) -> &'static str {
         Setting::Remotes => "any|listed",
         Setting::SourcePort => "fixed|flow",
         Setting::Seal => "none|auth|conf",
-        Setting::Cipher => "CIPHER",
+        Setting::Cipher => "chacha20-poly1305|aes-256-gcm",
         Setting::Ageing
         | Setting::ProbeInterval
         | Setting::Negative
