@@ -213,6 +213,31 @@ impl Vnet {
         self.settings.get(Setting::SourcePort) == abi::net::SOURCE_PORT_FLOW
     }
 
+    /// Whether a message is accepted that is not sealed.
+    ///
+    /// # Errors
+    ///
+    /// As what it is counted that is not.
+    #[inline]
+    pub(crate) fn admits(&self, host: IpAddr, guard: &Guard) -> Result<(), NetCounter> {
+        if self.settings.is_gated() {
+            self.admits_by_gate(host, guard)
+        } else {
+            Ok(())
+        }
+    }
+
+    #[cold]
+    fn admits_by_gate(&self, host: IpAddr, guard: &Guard) -> Result<(), NetCounter> {
+        if self.seal.keys(guard).is_some() {
+            Err(NetCounter::RxNotSealed)
+        } else if !self.accepts(host, guard) {
+            Err(NetCounter::RxNotListed)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Whether anything is accepted from a host.
     #[inline]
     pub(crate) fn accepts(&self, host: IpAddr, guard: &Guard) -> bool {
@@ -263,6 +288,10 @@ impl Vnet {
         let unlisted = listed_now.then(|| self.fdb.walk()).transpose()?;
         let damping = changed(Setting::Damp) || changed(Setting::MoveLimit);
         let damped = damping.then(|| self.fdb.walk()).transpose()?;
+        // What was learned may be from who could not have sealed it.
+        let resealed = changed(Setting::Seal)
+            .then(|| self.fdb.walk())
+            .transpose()?;
         let sealing = [Setting::Seal, Setting::Cipher, Setting::MaxSenders];
         if sealing.into_iter().any(changed) {
             Seal::check(new)?;
@@ -279,6 +308,9 @@ impl Vnet {
         self.varp.settings_changed(self, new);
         if let Some(walk) = unlisted {
             self.forget_unlisted(walk);
+        }
+        if let Some(walk) = resealed {
+            self.fdb.forget_hosts(walk, |_| true);
         }
         if let Some(walk) = damped {
             self.fdb.damp_no_longer(walk, new);

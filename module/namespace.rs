@@ -520,12 +520,17 @@ impl Namespace {
         if device_changed {
             self.remotes.reset_routes();
         }
+        self.greet(rtnl);
+        Ok(())
+    }
+
+    /// Others may not have heard yet that our sealed vnets are here.
+    fn greet(&self, rtnl: &Rtnl) {
         for device in self.nets(rtnl) {
             if let Some(vnet) = device.state() {
                 vnet.varp().greet();
             }
         }
-        Ok(())
     }
 
     /// Whether the group should be joined and is not.
@@ -545,6 +550,7 @@ impl Namespace {
             Ok(membership) => {
                 *self.membership.get_mut(rtnl) = membership;
                 netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl);
+                self.greet(rtnl);
                 true
             }
             Err(_) => false,

@@ -201,11 +201,7 @@ impl Namespace {
             .ok_or(HostCounter::RxUnknownNet)?;
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
         let start = origin.offset.saturating_add(DATA_HEADER_LEN);
-        let done = if vnet.seal().keys(guard).is_some() {
-            Err(NetCounter::RxNotSealed)
-        } else {
-            deliver(vnet, device, skb, header, origin, start, guard)
-        };
+        let done = deliver(vnet, device, skb, header, origin, Body::Open(start), guard);
         if let Err(reason) = done {
             vnet.count(reason);
             device.count_rx_dropped();
@@ -229,10 +225,8 @@ impl Namespace {
         let vnet = device.state().ok_or(HostCounter::RxUnknownNet)?;
         vnet.count(if !device.is_up() {
             NetCounter::RxDown
-        } else if !vnet.accepts(origin.host, guard) {
-            NetCounter::RxNotListed
-        } else if vnet.seal().keys(guard).is_some() {
-            NetCounter::RxNotSealed
+        } else if let Err(reason) = vnet.admits(origin.host, guard) {
+            reason
         } else {
             NetCounter::RxShort
         });
@@ -477,7 +471,15 @@ fn watched(vnet: &Vnet, mac: Mac, host: IpAddr, care_of: IpAddr) {
     }
 }
 
-/// Hands the frame that begins `start` bytes into a packet to the vnet's device. The reason, if it was dropped.
+/// Where the frame begins in a packet.
+enum Body {
+    /// So many bytes from the beginning, as it was sent.
+    Open(usize),
+    /// The same, opened out of a sealed message of a host that may be heard.
+    Sealed(usize),
+}
+
+/// Hands the frame in a packet to the vnet's device. The reason, if it was dropped.
 #[inline(always)]
 fn deliver(
     vnet: &Vnet,
@@ -485,15 +487,19 @@ fn deliver(
     mut skb: SkBuff,
     header: &EthernetHeader,
     origin: &Origin,
-    start: usize,
+    body: Body,
     guard: &Guard,
 ) -> Result<(), NetCounter> {
     if !device.is_up() {
         return Err(NetCounter::RxDown);
     }
-    if !vnet.accepts(origin.host, guard) {
-        return Err(NetCounter::RxNotListed);
-    }
+    let start = match body {
+        Body::Open(start) => {
+            vnet.admits(origin.host, guard)?;
+            start
+        }
+        Body::Sealed(start) => start,
+    };
     if !header.source.is_valid_source() {
         return Err(NetCounter::RxBadSource);
     }

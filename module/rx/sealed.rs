@@ -12,7 +12,7 @@ use vnet_core::wire::{
     SEALED_KIND_LEN, SEALED_TAG_LEN,
 };
 
-use super::{deliver, Origin};
+use super::{deliver, Body, Origin};
 use crate::device::Vnet;
 use crate::namespace::Namespace;
 use crate::seal::Keys;
@@ -140,7 +140,15 @@ impl Namespace {
                 let start = origin
                     .offset
                     .saturating_add(SEALED_HEADER_LEN + SEALED_KIND_LEN);
-                return deliver(vnet, device, skb, &frame, origin, start, guard);
+                return deliver(
+                    vnet,
+                    device,
+                    skb,
+                    &frame,
+                    origin,
+                    Body::Sealed(start),
+                    guard,
+                );
             }
             other => other,
         };
