@@ -6,8 +6,11 @@ frames.py sources IF COUNT                broadcast frames from COUNT source add
 frames.py replay IF PCAP NUMBER...        these frames of a capture (from 1), without UDP checksum
 frames.py udp IF SRC DST HEX [TOS]        a UDP 1798 packet from SRC to DST (broadcast MAC) with this payload
 frames.py say DST HEX...                  UDP datagrams with these payloads to port 1798 of DST, in this order
+frames.py flip DST HEX                    the payload as often as it has bits, each time with another one flipped
+frames.py cut DST HEX                     the payload as often as it has bytes, with 0 of them, 1, and so on
 frames.py send IF DST SRC COUNT           frames from one MAC address to another
 frames.py ring IF COUNT                   VLAN-tagged IPv4 frames, of which only 14 bytes are in the packet's first piece
+frames.py payload PCAP NUMBER...          the UDP payloads of these frames of a capture, a line each
 frames.py list PCAP                       number, source, destination, length of each frame
 """
 
@@ -97,6 +100,20 @@ def main():
         sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         for payload in args[1:]:
             sock.sendto(bytes.fromhex(payload), (args[0], 1798))
+    elif command in ("flip", "cut"):
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        payload = bytes.fromhex(args[1])
+        number = int.from_bytes(payload, "big")
+        if command == "flip":
+            changed = ((number ^ 1 << bit).to_bytes(len(payload), "big") for bit in range(8 * len(payload)))
+        else:
+            changed = (payload[:length] for length in range(len(payload)))
+        for datagram in changed:
+            sock.sendto(datagram, (args[0], 1798))
+    elif command == "payload":
+        frames = list(read_pcap(args[0]))
+        for number in args[1:]:
+            print(frames[int(number) - 1][42:].hex())
     elif command == "send":
         device, destination, source, count = args
         sock = raw(device)
