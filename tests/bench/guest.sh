@@ -47,14 +47,16 @@ latency_round() {
 # Small packets all the way: sent in one host and dropped in the other. Whoever hands over to other threads is waited for.
 both_round() {
 	local c device frame
-	for c in veth vxlan vnet geneve wireguard; do
+	for c in veth vxlan vnet geneve wireguard vxlanwg sealed; do
 		frame=$OUT
 		case $c in
 		veth) device=eth0 ;;
 		vxlan) device=vx ;;
 		geneve) device=gv ;;
 		wireguard) device=wg frame=$OUT_IP ;;
+		vxlanwg) device=vxwg ;;
 		vnet) device=vnif0005 ;;
+		sealed) device=vnif0009 ;;
 		esac
 		sink h2 $device
 		measured "both/$c" pumped h1 how=tx dev=$device "frame=$frame" "packets=$PACKETS" "chunk=$CHUNK" wait=1

@@ -194,6 +194,7 @@ one_direction() {
 pair() {
 	local p=$1 mtu=$2 i
 	space "${p}1" "${p}2"
+	"$VN" key generate --file "/tmp/$p.key"
 	ip -n "${p}1" link add eth0 mtu "$mtu" address $NEAR type veth peer name eth0 netns "${p}2" mtu "$mtu" address $FAR
 	for i in 1 2; do
 		ip -n "$p$i" link set eth0 up
@@ -205,6 +206,11 @@ pair() {
 		ip -n "$p$i" addr add "10.5.0.$i/24" dev vnif0005
 		customer "$p$i" vx "10.6.0.$i" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
 		customer "$p$i" vn "10.7.0.$i" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
+		# The cipher of WireGuard, and all encrypted, too.
+		"$VN" -n "$p$i" net create 0009 --seal conf --cipher chacha20-poly1305
+		"$VN" -n "$p$i" key set 0009 --file "/tmp/$p.key"
+		ip -n "$p$i" link set vnif0009 up
+		ip -n "$p$i" addr add "10.8.0.$i/24" dev vnif0009
 		[ -x "$WG" ] || continue
 		ip -n "$p$i" link add wg type wireguard
 		ip -n "$p$i" addr add "10.4.0.$i/24" dev wg
@@ -215,6 +221,10 @@ pair() {
 		[ -x "$WG" ] || continue
 		on "$p$i" "$WG" set wg peer "$("$WG" pubkey <"/tmp/$p$((3 - i)).key")" endpoint "192.0.2.$((3 - i)):51820" allowed-ips 10.4.0.0/24
 		ip -n "$p$i" link set wg mtu $((mtu - 80)) up
+		# What one would use for a sealed Ethernet otherwise.
+		ip -n "$p$i" link add vxwg mtu $((mtu - 80 - 50)) type vxlan id 9 local "10.4.0.$i" remote "10.4.0.$((3 - i))" dstport 4790
+		ip -n "$p$i" link set vxwg up
+		ip -n "$p$i" addr add "10.9.0.$i/24" dev vxwg
 	done
 	local c
 	for c in $WITH_TCP; do
@@ -234,8 +244,8 @@ customer() {
 }
 
 # What is compared stands side by side, so that little time is between.
-WITH_TCP="veth vxlan vnet geneve wireguard vxlanbr vnetbr"
-[ -x "$WG" ] || WITH_TCP=${WITH_TCP/wireguard /}
+WITH_TCP="veth vxlan vnet geneve vxlanbr vnetbr wireguard vxlanwg sealed"
+[ -x "$WG" ] || WITH_TCP=${WITH_TCP/wireguard vxlanwg /}
 # where CONTENDER: the far address; place PAIR N CONTENDER: the namespace it is reached from.
 where() {
 	case $1 in
@@ -246,6 +256,8 @@ where() {
 	vnet) echo 10.5.0.2 ;;
 	vxlanbr) echo 10.6.0.2 ;;
 	vnetbr) echo 10.7.0.2 ;;
+	sealed) echo 10.8.0.2 ;;
+	vxlanwg) echo 10.9.0.2 ;;
 	esac
 }
 place() {

@@ -9,7 +9,9 @@ NAMES = {
     "vxlan": "vxlan",
     "geneve": "geneve",
     "wireguard": "WireGuard",
+    "vxlanwg": "vxlan over WireGuard",
     "vnet": "vnet",
+    "sealed": "vnet, sealed",
     "vxlanbr": "vxlan between bridges",
     "vnetbr": "vnet between bridges",
     "vxlanxen": "vxlan, bridge, 64 bytes of room",
@@ -91,7 +93,7 @@ class Report:
                        [self.row(name, [f"{prefix}/{mtu}/{streams}/{name}" for mtu, streams in columns], of, digits) for name in contenders])
 
     def everything(self):
-        kernel = ["veth", "vxlan", "geneve", "wireguard", "vnet", "vxlanbr", "vnetbr"]
+        kernel = ["veth", "vxlan", "geneve", "vnet", "vxlanbr", "vnetbr", "wireguard", "vxlanwg", "sealed"]
         self.streams("tcp", kernel, "TCP")
         self.table("Small packets: nanoseconds each", "60 bytes without the tunnel's headers. 1000 / ns = million packets a second.",
                    ["", "transmit", "receive", "transmit and receive"],
@@ -163,6 +165,13 @@ class Report:
                     limit = 1.15
                     target(f"{k}, {direction} with {name}: 1,000,000 MAC addresses / 1,000",
                            self.ratios(f"macs/{way}/{d}/{k}/1000000", f"macs/{way}/{d}/{k}/1000", each), limit, False)
+        for theirs, name in (("vxlanwg", "vxlan over WireGuard"), ("wireguard", "WireGuard")):
+            for mtu in (1500, 9000):
+                for n in (1, 4):
+                    keys = [f"tcp/{mtu}/{n}/{k}" for k in ("sealed", theirs)]
+                    target(f"TCP, {n} stream{'s' * (n > 1)}, MTU {mtu}: vnet, sealed / {name}", self.ratios(*keys, rate), 1, True)
+                    target("the same by processor time", self.ratios(*keys[::-1], cost), 1, True)
+            target(f"small packets: vnet, sealed / {name}, time", self.ratios("both/sealed", f"both/{theirs}", each), 1, False)
         target("making vnets: vnet / vxlan, time", self.ratios("create/vnet", "create/vxlan", lambda f: f["ns"]), 4, False)
         target("making vnets: vnet / vxlan, memory", self.ratios("create/vnet/memory", "create/vxlan/memory", float), 1, False)
         target("TCP, 1 stream, MTU 1500: vnetd / tinc", self.ratios("daemons/tcp/1500/1/vnetd", "daemons/tcp/1500/1/tinc", rate), 5, True)
