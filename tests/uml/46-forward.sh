@@ -97,6 +97,21 @@ every_pair
 once "everyone a peer of everyone beyond"
 holds "duplicates were seen, and dropped" test "$(host_counter h4 rx-duplicate)" -gt 0
 
+# The same, sealed while it is up: what is wrapped is the sealed message.
+"$VN" key generate --file /tmp/key
+for i in 1 2 3 4; do
+	"$VN" -n "h$i" key set 0005 --file /tmp/key
+	"$VN" -n "h$i" net set 0005 --seal conf
+	unsealed=$(counter "h$i" 0005 rx-not-sealed)
+	equal "what was learned before is forgotten" "$("$VN" -n "h$i" -j varp list 0005 | jq 'map(select(.state == "learned")) | length')" 0
+done
+every_pair
+once "sealed"
+equal "with the address of who sealed it" "$(behind h4 0005 02:00:00:00:00:02)" 192.0.2.2
+equal "nothing is unsealed any more" "$(counter h4 0005 rx-not-sealed)" "$unsealed"
+for i in 1 2 3 4; do "$VN" -n "h$i" net set 0005 --seal none; done
+every_pair
+
 # From who is no peer nothing is taken.
 refused=$(host_counter h3 rx-forward-refused)
 "$VN" -n h3 peer del 192.0.2.1
