@@ -133,6 +133,8 @@ class Client:
         if spec["name"] in ("id", "net"):
             fields = [int(field, 16) for field in value.split(":")]
             return b"".join(struct.pack(">H", field) for field in [0] * (8 - len(fields)) + fields)
+        if spec["name"] == "key":
+            return bytes.fromhex(value)
         if spec["name"] == "mac":
             return bytes.fromhex(value.replace(":", ""))
         return ipaddress.ip_address(value).packed

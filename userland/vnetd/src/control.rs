@@ -22,6 +22,7 @@ use nix::sys::socket::{
 };
 use vnet_core::Instant;
 use vnet_core::abi::VERSION;
+use zeroize::Zeroizing;
 
 use crate::dump::Cursor;
 use crate::host::Host;
@@ -356,7 +357,8 @@ impl Control {
 impl Client {
     /// Writes what waits, and reads requests as long as nothing does.
     fn serve(&mut self, host: &mut Host) -> Fate {
-        let mut packet = [0; REQUEST_MAX + 1];
+        // There may be a key in it.
+        let mut packet = Zeroizing::new([0; REQUEST_MAX + 1]);
         // Others have their turn, too.
         for _ in 0..16 {
             if self.write(host) == Fate::Goes {
@@ -372,7 +374,7 @@ impl Client {
                     Fate::Stays
                 };
             }
-            let length = match recv(self.fd.as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+            let length = match recv(self.fd.as_raw_fd(), &mut *packet, MsgFlags::MSG_DONTWAIT) {
                 Ok(0) => return Fate::Goes,
                 Ok(length) => length,
                 Err(Errno::EAGAIN) => return Fate::Stays,
@@ -553,6 +555,7 @@ mod tests {
             master: 0,
             wanted: None,
             away: false,
+            seal: Default::default(),
         });
     }
 

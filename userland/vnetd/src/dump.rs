@@ -69,6 +69,15 @@ impl Cursor {
         Self::Ready(cmd::REMOTE_GET, all.into_iter())
     }
 
+    /// Of the keys of a vnet.
+    pub(crate) fn keys(host: &Host, id: &VnetId) -> Self {
+        let now = host.shared.clock.now();
+        let keys = host.net(id).map(|net| net.seal.list(now));
+        let keys = keys.unwrap_or_default().into_iter();
+        let all: Vec<_> = keys.map(|key| notice::fill_key(id, &key)).collect();
+        Self::Ready(cmd::KEY_GET, all.into_iter())
+    }
+
     /// Of the MACs of a vnet, remote or local ones.
     pub(crate) fn table(host: &Host, id: &VnetId, here: bool) -> Self {
         match host.net(id) {

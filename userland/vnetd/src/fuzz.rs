@@ -4,9 +4,16 @@
 
 use std::sync::Arc;
 
+use vnet_core::sealed::Key;
+use vnet_core::wire::{
+    Opened, SEALED_HEADER_LEN, SEALED_KIND_LEN, SEALED_TAG_LEN, SealedHeader, VarpMessage,
+};
+use vnet_core::{Instant, Setting, Settings, VnetId};
+
 use crate::merge::{Complete, Merger};
 use crate::message;
 use crate::offload::{self, VNET_HEADER_LEN, VnetHeader};
+use crate::sealed::Seal;
 use crate::{expression, icmp, inner, requests, state};
 
 /// A packet of the control socket, as who may change things sends it.
@@ -29,7 +36,7 @@ pub fn frame(data: &[u8]) {
     let mut copy = frame.to_vec();
     let _ = offload::complete(&mut copy, &header);
     let mut out = Vec::new();
-    if let Some(segments) = offload::segment(frame, &header, b"prefix", &mut out) {
+    if let Some(segments) = offload::segment(frame, &header, (b"prefix", 0), &mut out) {
         assert_eq!(out.chunks(segments.size).count(), segments.count);
     }
     let _ = icmp::too_big(frame, 1400);
@@ -46,4 +53,51 @@ pub fn frame(data: &[u8]) {
     merger.pass(&owner, frame, &mut all);
     merger.flush(&mut all);
     assert_eq!(count, 3, "no frame is lost, none is made");
+}
+
+thread_local! {
+    /// The keys of a vnet that is sealed.
+    static KEYS: Seal = sealed_with([7; 32]);
+}
+
+fn sealed_with(key: [u8; 32]) -> Seal {
+    let mut seal = Seal::default();
+    let mut settings = Settings::default();
+    assert!(settings.set(Setting::Seal, 2));
+    let key = Key::from_bytes(key);
+    let _ = seal.give(1, None, key, Instant::from_millis(0));
+    let _ = seal.renew(VnetId::from_bytes([5; 16]), &settings);
+    seal
+}
+
+/// A sealed message from the network, and what is done with it: as it came, and once more as somebody who has the key would have sealed
+/// it. The first is refused, the other one says what was sealed.
+pub fn sealed(data: &[u8]) {
+    KEYS.with(|seal| {
+        let Some(keys) = seal.keys() else { return };
+        let mut message = data.to_vec();
+        if let Ok(header) = SealedHeader::parse(data) {
+            for key in &keys.uses {
+                let aead = key.aead_of(header.sender);
+                assert!(aead.open(key.mode(), &header, &mut message).is_none());
+            }
+        }
+        let mut message = [&[0; SEALED_HEADER_LEN][..], data, &[0; SEALED_TAG_LEN]].concat();
+        let size = message.len();
+        assert_eq!(keys.seal(&mut message, size), Ok(None));
+        let header = SealedHeader::parse(&message);
+        let Ok(header) = header else {
+            return assert!(data.len() < SEALED_KIND_LEN);
+        };
+        let key = keys.uses.iter().find(|key| key.tag == header.tag);
+        let body = key.and_then(|key| {
+            let aead = key.aead_of(header.sender);
+            aead.open(key.mode(), &header, &mut message)
+        });
+        let body = body.map(|body| &*body);
+        assert_eq!(body, Some(data), "it opens as it was");
+        if let Ok(Opened::Varp(bytes)) = Opened::parse(data) {
+            let _ = VarpMessage::parse(bytes);
+        }
+    });
 }

@@ -11,20 +11,24 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use vnet_core::abi::{self, cmd};
-use vnet_core::wire::{GROUP_DEFAULT, OVERHEAD_V4, OVERHEAD_V6, PORT_DEFAULT};
-use vnet_core::{Instant, Mac, Settings, VnetId};
+use vnet_core::wire::{GROUP_DEFAULT, PORT_DEFAULT};
+use vnet_core::{Instant, Mac, Setting, Settings, VnetId};
 
 use crate::log;
 use crate::message::Refusal;
 use crate::notice::Notice;
 use crate::rtnl::{Link, Requests};
+use crate::sealed::Seal;
 use crate::shared::{Job, Net, Shared, Underlay, World};
 use crate::tap::Tap;
+use crate::tx::overhead;
 use crate::udp::{Flows, Sockets};
 use crate::vnet::Vnet;
 
 /// MTU that is assumed of an underlay of which nothing is known.
 const MTU_ASSUMED: u32 = 1500;
+/// Stands for all IPv4 hosts.
+const NO_HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
 /// Milliseconds between two tries to join the group anew, and between two looks at routes that keep changing.
 const REJOIN: u64 = 1000;
 
@@ -72,6 +76,50 @@ pub(crate) struct Local {
     pub(crate) wanted: Option<String>,
     /// Whether its device is in another namespace.
     pub(crate) away: bool,
+    /// Its keys.
+    pub(crate) seal: Seal,
+}
+
+impl Local {
+    /// Whether it is to be sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.settings.sealed().is_some()
+    }
+}
+
+/// The largest MTU of vnets that the underlay carries without fragments.
+#[derive(Clone, Copy)]
+pub(crate) struct UnderlayMtu {
+    plain: u32,
+    sealed: u32,
+}
+
+impl UnderlayMtu {
+    /// What the underlay's MTU leaves for the inner packets.
+    fn new(outer: u32, target: IpAddr) -> Self {
+        let (min, max) = abi::MTU_RANGE;
+        let inner = |sealed| {
+            outer
+                .saturating_sub(overhead(target, sealed))
+                .clamp(min, max)
+        };
+        Self {
+            plain: inner(false),
+            sealed: inner(true),
+        }
+    }
+
+    fn min(self, other: Self) -> Self {
+        Self {
+            plain: self.plain.min(other.plain),
+            sealed: self.sealed.min(other.sealed),
+        }
+    }
+
+    /// For a vnet that is sealed, or one that is not.
+    pub(crate) fn of(self, sealed: bool) -> u32 {
+        if sealed { self.sealed } else { self.plain }
+    }
 }
 
 /// What a vnet is made of.
@@ -118,11 +166,9 @@ fn is_device_name(name: &str) -> bool {
     (1..=15).contains(&name.len()) && name != "." && name != ".." && !name.contains(strange)
 }
 
-/// What the underlay's MTU leaves for the inner packets.
-fn inner_mtu(outer: u32, v6: bool) -> u32 {
-    let overhead = if v6 { OVERHEAD_V6 } else { OVERHEAD_V4 };
-    let (min, max) = abi::MTU_RANGE;
-    outer.saturating_sub(overhead as u32).clamp(min, max)
+/// Whether the source port of a vnet's data follows from the inner flow.
+fn wants_flows(settings: &Settings) -> bool {
+    settings.flow_port() || settings.sealed().is_some()
 }
 
 impl Host {
@@ -187,8 +233,8 @@ impl Host {
         }
     }
 
-    /// Largest MTU of a vnet that the underlay carries without fragments, if something is known of it.
-    pub(crate) fn underlay_mtu(&mut self) -> Option<u32> {
+    /// Largest MTU of vnets that the underlay carries without fragments, if something is known of it.
+    pub(crate) fn underlay_mtu(&mut self) -> Option<UnderlayMtu> {
         let settings = &self.settings;
         let group = settings
             .group
@@ -203,11 +249,18 @@ impl Host {
                 _ => self.rtnl.route_to(*target, device).map(|(out, _)| out),
             };
             if let Some(link) = through.and_then(|through| self.links.get(&through)) {
-                let mtu = inner_mtu(link.mtu, target.is_ipv6());
-                smallest = Some(smallest.map_or(mtu, |least: u32| least.min(mtu)));
+                let mtu = UnderlayMtu::new(link.mtu, *target);
+                smallest = Some(smallest.map_or(mtu, |least: UnderlayMtu| least.min(mtu)));
             }
         }
-        smallest.or_else(|| Some(inner_mtu(self.links.get(&device)?.mtu, false)))
+        smallest.or_else(|| Some(UnderlayMtu::new(self.links.get(&device)?.mtu, NO_HOST)))
+    }
+
+    /// The MTU of a vnet unless it is set.
+    fn default_mtu(&mut self, settings: &Settings) -> u32 {
+        let assumed = || UnderlayMtu::new(MTU_ASSUMED, NO_HOST);
+        let known = self.underlay_mtu().unwrap_or_else(assumed);
+        known.of(settings.sealed().is_some())
     }
 
     /// Looks up by which of our addresses the group and the peers know us.
@@ -231,9 +284,9 @@ impl Host {
 
     /// Shows the workers how things are.
     pub(crate) fn publish(&mut self) {
-        let underlay_mtu = self.underlay_mtu().unwrap_or(0);
+        let underlay_mtu = self.underlay_mtu();
         let settings = &self.settings;
-        let wants_flows = self.nets.iter().any(|net| net.settings.flow_port());
+        let wants_flows = self.nets.iter().any(|net| wants_flows(&net.settings));
         if !wants_flows {
             self.flows = None;
         }
@@ -266,14 +319,23 @@ impl Host {
                 settings: net.settings,
                 up: net.up || net.away,
                 address: net.address,
-                fragment: net.mtu > underlay_mtu,
+                fragment: net.mtu > underlay_mtu.map_or(0, |mtu| mtu.of(net.is_sealed())),
                 listed,
+                sealed: net.seal.keys().cloned(),
             };
             (net.vnet.id, Arc::new(shown))
         });
+        let nets: HashMap<_, _> = nets.collect();
+        let mut tags = HashMap::new();
+        for net in nets.values() {
+            for key in net.sealed.iter().flat_map(|keys| &keys.uses) {
+                tags.insert(key.tag, (net.clone(), key.clone()));
+            }
+        }
         let world = World {
             underlay,
-            nets: nets.collect(),
+            nets,
+            tags,
         };
         self.shared.publish(world);
     }
@@ -376,7 +438,7 @@ impl Host {
     }
 
     fn open_flows(&mut self, settings: &Settings) -> Result<(), Refusal> {
-        if !settings.flow_port() || self.flows.is_some() {
+        if !wants_flows(settings) || self.flows.is_some() {
             return Ok(());
         }
         let v6 = self
@@ -417,6 +479,7 @@ impl Host {
                 "a device with this name exists",
             ));
         }
+        Seal::check(&config.settings)?;
         self.open()?;
         let made = self.make(id, &name, config.mtu, config.settings);
         if made.is_err() {
@@ -431,6 +494,30 @@ impl Host {
         Ok(())
     }
 
+    /// Has the others in a sealed vnet told that this host is there.
+    pub(crate) fn greet(&self, id: &VnetId) {
+        if self.net(id).is_some_and(|net| net.seal.is_ready()) {
+            self.give(Job::Greet(*id));
+        }
+    }
+
+    /// The same in all vnets.
+    pub(crate) fn greet_all(&self) {
+        for net in self.nets.iter().filter(|net| net.seal.is_ready()) {
+            self.give(Job::Greet(net.vnet.id));
+        }
+    }
+
+    /// The keys of a vnet were changed: what follows from that.
+    pub(crate) fn renew_keys(&mut self, id: &VnetId) -> Result<(), Refusal> {
+        let Some(net) = self.net_mut(id) else {
+            return Err(Errno::ENOENT.into());
+        };
+        net.seal.renew(*id, &net.settings)?;
+        self.publish();
+        Ok(())
+    }
+
     fn make(
         &mut self,
         id: VnetId,
@@ -439,6 +526,8 @@ impl Host {
         settings: Settings,
     ) -> Result<(), Refusal> {
         self.open_flows(&settings)?;
+        let mut seal = Seal::default();
+        seal.renew(id, &settings)?;
         let tap = Tap::create(name, self.shared.inboxes.len()).map_err(|error| match error {
             Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => Refusal::new(
                 error,
@@ -448,9 +537,7 @@ impl Host {
         })?;
         let found = self.rtnl.link(name);
         let link = found.map_err(|error| Refusal::new(error, "cannot find the new device"))?;
-        let default = self
-            .underlay_mtu()
-            .unwrap_or_else(|| inner_mtu(MTU_ASSUMED, false));
+        let default = self.default_mtu(&settings);
         let mtu = mtu.unwrap_or(default);
         self.rtnl
             .set_mtu(link.index, mtu)
@@ -468,6 +555,7 @@ impl Host {
             master: link.master,
             wanted: None,
             away: false,
+            seal,
         });
         self.links.insert(link.index, Link { mtu, ..link });
         Ok(())
@@ -483,13 +571,27 @@ impl Host {
         let Some(net) = self.net(id) else {
             return Err(Errno::ENOENT.into());
         };
-        let mtu = mtu.filter(|mtu| *mtu != net.mtu);
-        if mtu.is_none() && settings == net.settings {
+        let (before, present) = (net.settings, net.mtu);
+        let (index, away) = (net.index, net.away);
+        if mtu.is_none_or(|mtu| mtu == present) && settings == before {
             // It is so already: no change to tell of.
             return Ok(());
         }
-        let (index, away) = (net.index, net.away);
+        // Who has left the MTU alone has the default, sealed or not.
+        let is_default = mtu.is_none()
+            && !away
+            && settings.sealed().is_some() != before.sealed().is_some()
+            && present == self.default_mtu(&before);
+        let new_default = is_default.then(|| self.default_mtu(&settings));
+        let mtu = mtu.or(new_default).filter(|mtu| *mtu != present);
+        let sealing = [Setting::Seal, Setting::Cipher, Setting::MaxSenders];
+        let reseals = sealing
+            .into_iter()
+            .any(|setting| settings.get(setting) != before.get(setting));
         // First what can fail.
+        if reseals {
+            Seal::check(&settings)?;
+        }
         self.open_flows(&settings)?;
         if let Some(mtu) = mtu {
             if away {
@@ -501,6 +603,10 @@ impl Host {
                 .map_err(|error| Refusal::new(error, "cannot set the MTU of the device"))?;
         }
         let mut unlisted = None;
+        if let Some(net) = self.net_mut(id).filter(|_| reseals) {
+            let evicted = net.seal.renew(*id, &settings)?;
+            (0..evicted).for_each(|_| net.vnet.count(abi::NetCounter::Evicted));
+        }
         if let Some(net) = self.net_mut(id) {
             let listed_now = settings.listed_only() && !net.settings.listed_only();
             net.settings = settings;
@@ -515,6 +621,9 @@ impl Host {
         self.publish();
         if let Some(vnet) = unlisted {
             vnet.table.forget_unlisted(self.shared.clock.now());
+        }
+        if reseals {
+            self.greet(id);
         }
         self.tell_net(id, cmd::NET_SET_NTF);
         Ok(())

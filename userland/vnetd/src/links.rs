@@ -119,6 +119,7 @@ impl Host {
                 return;
             }
             let other_mtu = net.mtu != link.mtu;
+            let comes_up = link.up && !net.up;
             net.mtu = link.mtu;
             net.up = link.up;
             net.address = link.address;
@@ -130,6 +131,9 @@ impl Host {
             }
             self.dirty = true;
             self.publish();
+            if comes_up {
+                self.greet(&id);
+            }
             if other_mtu {
                 self.tell_net(&id, cmd::NET_SET_NTF);
             }

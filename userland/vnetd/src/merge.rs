@@ -370,7 +370,7 @@ mod tests {
             ..VnetHeader::default()
         };
         let mut out = Vec::new();
-        let segments = offload::segment(&whole, &header, b"", &mut out).expect("segments");
+        let segments = offload::segment(&whole, &header, (b"", 0), &mut out).expect("segments");
         let all = out.chunks(segments.size).map(<[u8]>::to_vec).collect();
         (whole, all)
     }
@@ -400,7 +400,7 @@ mod tests {
                 ..VnetHeader::default()
             };
             let mut out = Vec::new();
-            let segments = offload::segment(&whole, &header, b"", &mut out).expect("segments");
+            let segments = offload::segment(&whole, &header, (b"", 0), &mut out).expect("segments");
             let mut pieces: Vec<_> = out.chunks(segments.size).map(<[u8]>::to_vec).collect();
             let all = run(&pieces);
             assert_eq!(all.len(), 1, "{v6}");
@@ -409,7 +409,7 @@ mod tests {
             assert!(offload::complete(&mut frame, &header));
             assert_eq!(frame, whole);
             let mut again = Vec::new();
-            offload::segment(&frame, &header, b"", &mut again).expect("segments");
+            offload::segment(&frame, &header, (b"", 0), &mut again).expect("segments");
             assert_eq!(again, out);
             // A wrong checksum, none at all, a longer one.
             *pieces[1].last_mut().expect("bytes") ^= 1;

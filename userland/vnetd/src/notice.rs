@@ -5,12 +5,13 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use vnet_core::abi::{
-    HostCounter, NetCounter, cmd, host, net, net_stats, peer, probe, remote, varp, vif,
+    HostCounter, NetCounter, cmd, host, key, net, net_stats, peer, probe, remote, varp, vif,
 };
 use vnet_core::{Mac, Setting, VnetId};
 
 use crate::host::Host;
 use crate::message::Answer;
+use crate::sealed::Listed;
 use crate::shared::Event;
 use crate::table::Shown;
 use crate::vnet::Vnet;
@@ -75,6 +76,11 @@ impl Notice {
         Self::config(cmd::VARP_FLUSH_NTF, fill_flush(id, count))
     }
 
+    /// Of a key; of one that was taken away, what it was.
+    pub(crate) fn key(command: u8, id: &VnetId, listed: &Listed) -> Self {
+        Self::config(command, fill_key(id, listed))
+    }
+
     /// Of what a worker has seen.
     pub(crate) fn event(event: &Event) -> Self {
         let mut answer = Answer::new();
@@ -111,6 +117,12 @@ impl Notice {
                 answer.address(probe::CARE_OF, *care_of);
                 cmd::PROBE_NTF
             }
+            Event::KeyExpiring { id, index, counter } => {
+                answer.put(key::NET, id.as_bytes());
+                answer.u32(key::INDEX, u32::from(*index));
+                answer.u64(key::COUNTER, *counter);
+                cmd::KEY_EXPIRING_NTF
+            }
         };
         Self {
             group: EVENTS,
@@ -143,11 +155,12 @@ pub(crate) fn fill_net(host: &mut Host, id: &VnetId, with_stats: bool) -> Option
     answer.u32(net::VIFS, vifs);
     answer.u32(net::HELD, number(held));
     answer.u32(net::UNRESOLVED, number(unresolved));
+    answer.u32(net::SENDERS, number(found.seal.senders()));
     if let Some(namespace) = namespace {
         answer.put(net::NETNSID, &namespace.to_ne_bytes());
     }
     if let Some(mtu) = underlay_mtu {
-        answer.u32(net::UNDERLAY_MTU, mtu);
+        answer.u32(net::UNDERLAY_MTU, mtu.of(found.is_sealed()));
     }
     if with_stats {
         answer.nest(net::STATS, &stats(vnet));
@@ -257,6 +270,19 @@ pub(crate) fn fill_remote(id: &VnetId, (address, listed, macs): (IpAddr, bool, u
     answer.address(remote::ADDR, address);
     answer.u8(remote::LISTED, u8::from(listed));
     answer.u32(remote::MACS, macs);
+    answer
+}
+
+/// A key, without itself.
+pub(crate) fn fill_key(id: &VnetId, listed: &Listed) -> Answer {
+    let mut answer = Answer::new();
+    answer.put(key::NET, id.as_bytes());
+    answer.u32(key::INDEX, u32::from(listed.index));
+    answer.u32(key::SLOT, listed.slot as u32);
+    answer.u64(key::AGE, listed.age);
+    if let Some(counter) = listed.counter {
+        answer.u64(key::COUNTER, counter);
+    }
     answer
 }
 

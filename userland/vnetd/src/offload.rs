@@ -107,12 +107,12 @@ pub(crate) struct Segments {
     pub(crate) count: usize,
 }
 
-/// Cuts a large frame into segments, put to what is in `out`, each behind `prefix`. None if it cannot be what its header
+/// Cuts a large frame into segments, put to what is in `out`, each behind `prefix` and before `room` bytes of 0. None if it cannot be what its header
 /// says; then `out` may have some of them.
 pub(crate) fn segment(
     frame: &[u8],
     header: &VnetHeader,
-    prefix: &[u8],
+    (prefix, room): (&[u8], usize),
     out: &mut Vec<u8>,
 ) -> Option<Segments> {
     let ip = inner::ip(frame)?;
@@ -144,9 +144,10 @@ pub(crate) fn segment(
             is_last: index == last,
         };
         finish(segment, ip, protocol, at, &place)?;
+        out.resize(out.len() + room, 0);
     }
     Some(Segments {
-        size: prefix.len() + headers.len() + size.min(payload.len()),
+        size: prefix.len() + headers.len() + size.min(payload.len()) + room,
         count: last + 1,
     })
 }
@@ -284,7 +285,7 @@ pub(crate) mod tests {
                 ..VnetHeader::default()
             };
             let mut out = Vec::new();
-            let segments = segment(&frame, &header, b"prefix", &mut out).expect("segments");
+            let segments = segment(&frame, &header, (b"prefix", 0), &mut out).expect("segments");
             assert_eq!(segments.count, 3);
             let all: Vec<_> = out.chunks(segments.size).map(|piece| &piece[6..]).collect();
             assert_eq!(all.len(), 3);
@@ -315,7 +316,7 @@ pub(crate) mod tests {
             ..VnetHeader::default()
         };
         let mut out = Vec::new();
-        assert!(segment(&frame, &header, b"", &mut out).is_some());
+        assert!(segment(&frame, &header, (b"", 0), &mut out).is_some());
         for wrong in [
             VnetHeader {
                 gso_size: 0,
@@ -331,10 +332,10 @@ pub(crate) mod tests {
             },
             VnetHeader { gso: 9, ..header },
         ] {
-            assert_eq!(segment(&frame, &wrong, b"", &mut out), None);
+            assert_eq!(segment(&frame, &wrong, (b"", 0), &mut out), None);
         }
         for length in 0..54 {
-            assert_eq!(segment(&frame[..length], &header, b"", &mut out), None);
+            assert_eq!(segment(&frame[..length], &header, (b"", 0), &mut out), None);
         }
         let far = VnetHeader {
             flags: NEEDS_CSUM,

@@ -3,6 +3,7 @@
 //! Datagrams that wait to be sent. What one turn of the event loop makes goes to the kernel together: frames of one length
 //! to one host as one datagram that the kernel cuts, all others side by side in one call.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::sync::Arc;
@@ -11,6 +12,8 @@ use std::sync::atomic::Ordering::Relaxed;
 use nix::errno::Errno;
 use vnet_core::abi::HostCounter;
 use vnet_core::wire::{DATA_HEADER_LEN, ForwardHeader};
+
+use crate::sealed;
 
 use crate::shared::{Net, Shared, Underlay};
 use crate::sys::{self, Control, RawAddress};
@@ -79,7 +82,11 @@ impl Letter {
     fn sent(&self, shared: &Shared, length: usize) {
         if let Some(net) = self.tally.net() {
             let count = length.div_ceil(self.size.max(1));
-            let bytes = length.saturating_sub(count * DATA_HEADER_LEN);
+            let around = match net.sealed {
+                Some(_) => sealed::AROUND,
+                None => DATA_HEADER_LEN,
+            };
+            let bytes = length.saturating_sub(count * around);
             net.vnet.traffic.tx_packets.fetch_add(count as u64, Relaxed);
             net.vnet.traffic.tx_bytes.fetch_add(bytes as u64, Relaxed);
         }
@@ -291,11 +298,14 @@ impl Worker {
                 Ok(()) => letter.sent(&self.shared, piece.len()),
                 Err(error) => {
                     letter.tally.lost(error);
-                    let frame = piece.get(DATA_HEADER_LEN..).unwrap_or_default();
                     if let (Errno::EMSGSIZE, Tally::Frames(net), false) =
                         (error, &letter.tally, told)
                     {
-                        self.turn_back(net, fd, frame, letter.envelope.to);
+                        let frame = match &net.sealed {
+                            Some(keys) => keys.reopen(piece).unwrap_or_default().into(),
+                            None => Cow::from(piece.get(DATA_HEADER_LEN..).unwrap_or_default()),
+                        };
+                        self.turn_back(net, fd, &frame, letter.envelope.to);
                         // The others are of the same sender.
                         told = true;
                     }
@@ -327,6 +337,7 @@ mod tests {
             address: Mac::from_bytes([2, 0, 0, 0, 0, 1]),
             fragment,
             listed: None,
+            sealed: None,
         })
     }
 

@@ -5,11 +5,13 @@
 use std::net::IpAddr;
 
 use nix::errno::Errno;
-use vnet_core::abi::{self, cmd, host, net, peer, probe, remote, varp, vif};
+use vnet_core::abi::{self, cmd, host, key, net, peer, probe, remote, varp, vif};
+use vnet_core::sealed::KEY_LEN;
 use vnet_core::{Instant, Mac, Setting, Settings, VnetId};
 
 use crate::dump::Cursor;
 use crate::host::{Config, Host};
+use crate::key_requests;
 use crate::message::{self, Answer, Attributes, Header, Policy, Refusal};
 use crate::notice::{self, Notice};
 use crate::shared::Job;
@@ -142,6 +144,21 @@ static OPS: &[Op] = &[
             (probe::SIZE, Policy::U32),
         ],
     ),
+    change(
+        cmd::KEY_NEW,
+        &[
+            (key::NET, ID),
+            (key::INDEX, Policy::U32),
+            (key::SLOT, Policy::U32),
+            (key::KEY, Policy::Exact(KEY_LEN)),
+        ],
+    ),
+    query(cmd::KEY_GET, None, Some(&[(key::NET, ID)])),
+    change(cmd::KEY_DEL, &[(key::NET, ID), (key::INDEX, Policy::U32)]),
+    change(
+        cmd::KEY_ROTATE,
+        &[(key::NET, ID), (key::INDEX, Policy::U32)],
+    ),
 ];
 
 /// What a command may have.
@@ -192,6 +209,10 @@ impl Asked {
             Errno::EMSGSIZE => {
                 let text = "larger than the path carries without fragments";
                 (Refusal::new(error, text), self.offset)
+            }
+            Errno::ENOKEY => {
+                let text = "the vnet is to be sealed and has no key, or its counter is used up";
+                (Refusal::new(error, text), None)
             }
             error => (Refusal::new(error, "cannot send the question"), None),
         }
@@ -349,6 +370,7 @@ fn listing(of: &Host, command: u8, attributes: &Attributes<'_>) -> Result<Cursor
         cmd::VARP_GET => Cursor::table(of, &net_of(of, attributes, varp::NET)?, false),
         cmd::VIF_GET => Cursor::table(of, &net_of(of, attributes, vif::NET)?, true),
         cmd::REMOTE_GET => Cursor::remotes(of, &net_of(of, attributes, remote::NET)?),
+        cmd::KEY_GET => Cursor::keys(of, &net_of(of, attributes, key::NET)?),
         _ => return Err(Errno::EOPNOTSUPP.into()),
     })
 }
@@ -372,13 +394,20 @@ fn one(of: &mut Host, command: u8, attributes: &Attributes<'_>) -> Result<Option
         cmd::VARP_FLUSH => return varp_flush(of, attributes),
         cmd::REMOTE_NEW => remote_new(of, attributes)?,
         cmd::REMOTE_DEL => remote_del(of, attributes)?,
+        cmd::KEY_NEW => key_requests::new(of, attributes)?,
+        cmd::KEY_DEL => key_requests::del(of, attributes)?,
+        cmd::KEY_ROTATE => key_requests::rotate(of, attributes)?,
         _ => return Err(Errno::EOPNOTSUPP.into()),
     }
     Ok(None)
 }
 
 /// The vnet that a request is about.
-fn net_of(of: &Host, attributes: &Attributes<'_>, attribute: u16) -> Result<VnetId, Refusal> {
+pub(crate) fn net_of(
+    of: &Host,
+    attributes: &Attributes<'_>,
+    attribute: u16,
+) -> Result<VnetId, Refusal> {
     let id = VnetId::from_bytes(attributes.bytes(attribute)?);
     match of.net(&id) {
         Some(_) => Ok(id),
@@ -429,7 +458,7 @@ fn host_mac(attributes: &Attributes<'_>, attribute: u16) -> Result<Mac, Refusal>
 }
 
 /// A number in a range, if it is given.
-fn in_range(
+pub(crate) fn in_range(
     attributes: &Attributes<'_>,
     attribute: u16,
     (min, max): (u32, u32),
@@ -571,6 +600,7 @@ fn peer_new(of: &mut Host, attributes: &Attributes<'_>) -> Result<(), Refusal> {
     }
     settings.peers.push(address);
     of.configure(settings, false)?;
+    of.greet_all();
     of.notices.push(Notice::peer(cmd::PEER_NEW_NTF, address));
     Ok(())
 }

@@ -2,6 +2,8 @@
 
 //! Receive: from other hosts to a vnet's device. Everything is checked before anything is learned.
 
+mod sealed;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -10,7 +12,7 @@ use nix::errno::Errno;
 use vnet_core::Setting;
 use vnet_core::abi::{HostCounter, NetCounter};
 use vnet_core::varp::{Way, digest, is_host, is_of_link};
-use vnet_core::wire::{EthernetHeader, Forwarded, Message, MessageId, Relay};
+use vnet_core::wire::{EthernetHeader, Forwarded, MESSAGE_HEADER_LEN, Message, MessageId, Relay};
 
 use crate::inner::{self, Carried, Mark};
 use crate::merge::{Complete, Merger};
@@ -44,9 +46,9 @@ pub(crate) struct Turn<'a> {
 
 impl Worker {
     /// Takes what was received as one.
-    pub(crate) fn receive<'a>(&mut self, turn: &mut Turn<'a>, datagram: &Datagram<'a>) {
+    pub(crate) fn receive<'a>(&mut self, turn: &mut Turn<'a>, datagram: Datagram<'a>) {
         let underlay = turn.underlay;
-        let arrival = Arrival::of(datagram);
+        let arrival = Arrival::of(&datagram);
         let source = datagram.source.ip();
         if source.is_multicast() || source.is_unspecified() || underlay.own.contains(&source) {
             return self.shared.count(HostCounter::RxBadOuter);
@@ -65,7 +67,7 @@ impl Worker {
             tos: arrival.tos,
             unicast: to_group.is_none(),
         };
-        let bytes = datagram.bytes();
+        let bytes = datagram.into_bytes();
         if bytes.is_empty() {
             return self.shared.count(HostCounter::RxShort);
         }
@@ -74,7 +76,7 @@ impl Worker {
         } else {
             bytes.len()
         };
-        for message in bytes.chunks(size) {
+        for message in bytes.chunks_mut(size) {
             match to_group {
                 Some(group) => self.group_message(turn, message, &origin, group),
                 None => self.message(turn, message, &origin),
@@ -86,7 +88,7 @@ impl Worker {
     fn group_message<'a>(
         &mut self,
         turn: &mut Turn<'a>,
-        message: &'a [u8],
+        message: &'a mut [u8],
         origin: &Origin,
         group: IpAddr,
     ) {
@@ -109,11 +111,25 @@ impl Worker {
         locked(&self.shared.recent).is_new(digest(source, message), way, now)
     }
 
-    fn message<'a>(&mut self, turn: &mut Turn<'a>, message: &'a [u8], origin: &Origin) {
+    fn message<'a>(&mut self, turn: &mut Turn<'a>, message: &'a mut [u8], origin: &Origin) {
         let (world, underlay) = (turn.world, turn.underlay);
+        // These are opened where they are.
+        match Message::parse(message) {
+            Ok(Message::Sealed(header, _)) => return self.sealed(turn, &header, message, origin),
+            Ok(Message::Forward(_)) => {
+                let packet = message.get_mut(MESSAGE_HEADER_LEN..).unwrap_or_default();
+                if let Err(reason) = self.unwrap(turn, packet, origin) {
+                    self.shared.count(reason);
+                }
+                return;
+            }
+            _ => {}
+        }
+        let message: &'a [u8] = message;
         match Message::parse(message) {
             Err(error) => self.shared.count(error.counter()),
             Ok(Message::Data(header, frame)) => match world.nets.get(&header.id) {
+                Some(net) if net.sealed.is_some() => net.vnet.count(NetCounter::RxNotSealed),
                 Some(net) => {
                     if let Err(reason) = self.deliver(turn, net, frame, origin) {
                         net.vnet.count(reason);
@@ -124,17 +140,13 @@ impl Worker {
             Ok(Message::Varp(varp)) => {
                 self.shared.count(HostCounter::RxVarp);
                 match world.nets.get(&varp.id) {
+                    Some(net) if net.sealed.is_some() => net.vnet.count(NetCounter::RxNotSealed),
                     Some(net) => self.varp(world, underlay, net, &varp, origin),
                     None => self.shared.count(HostCounter::RxUnknownNet),
                 }
             }
-            // No vnet here is sealed: its frames are for others in the group.
-            Ok(Message::Sealed(..)) => self.shared.count(HostCounter::RxUnknownNet),
-            Ok(Message::Forward(packet)) => {
-                if let Err(reason) = self.unwrap(turn, packet, origin) {
-                    self.shared.count(reason);
-                }
-            }
+            // Taken above.
+            Ok(Message::Sealed(..) | Message::Forward(_)) => {}
         }
     }
 
@@ -142,7 +154,7 @@ impl Worker {
     fn unwrap<'a>(
         &mut self,
         turn: &mut Turn<'a>,
-        packet: &'a [u8],
+        packet: &'a mut [u8],
         origin: &Origin,
     ) -> Result<(), HostCounter> {
         let underlay = turn.underlay;
@@ -183,7 +195,12 @@ impl Worker {
             unicast: false,
             ..*origin
         };
-        self.message(turn, forwarded.payload, &inner);
+        // Where it is in the packet.
+        let length = forwarded.payload.len();
+        let start = forwarded.payload.as_ptr().addr();
+        let start = start.saturating_sub(packet.as_ptr().addr());
+        let payload = packet.get_mut(start..start.saturating_add(length));
+        self.message(turn, payload.unwrap_or_default(), &inner);
         Ok(())
     }
 

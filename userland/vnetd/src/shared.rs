@@ -16,6 +16,7 @@ use vnet_core::abi::HostCounter;
 use vnet_core::varp::{Recent, Sighting};
 use vnet_core::{Instant, Mac, Settings, VnetId};
 
+use crate::sealed::{Keys, Use};
 use crate::udp::{Flows, Sockets};
 use crate::vnet::Vnet;
 
@@ -113,6 +114,8 @@ pub(crate) struct Net {
     pub(crate) fragment: bool,
     /// The hosts that are accepted from, if not all are.
     pub(crate) listed: Option<HashSet<IpAddr>>,
+    /// There if everything is to be sealed.
+    pub(crate) sealed: Option<Arc<Keys>>,
 }
 
 impl Net {
@@ -121,6 +124,11 @@ impl Net {
         self.listed
             .as_ref()
             .is_none_or(|listed| listed.contains(&host))
+    }
+
+    /// Whether the source port of data follows from the inner flow. No original is in a sealed vnet.
+    pub(crate) fn flow_port(&self) -> bool {
+        self.sealed.is_some() || self.settings.flow_port()
     }
 }
 
@@ -131,6 +139,8 @@ pub(crate) struct World {
     pub(crate) underlay: Option<Arc<Underlay>>,
     /// The vnets.
     pub(crate) nets: HashMap<VnetId, Arc<Net>>,
+    /// What the tags of sealed messages stand for.
+    pub(crate) tags: HashMap<u64, (Arc<Net>, Arc<Use>)>,
 }
 
 /// Something to tell the subscribers of `events`.
@@ -156,6 +166,13 @@ pub(crate) enum Event {
         from: IpAddr,
         care_of: IpAddr,
     },
+    /// A key is nearly used up.
+    KeyExpiring {
+        id: VnetId,
+        index: u16,
+        /// Messages that were sealed.
+        counter: u64,
+    },
 }
 
 /// Something that a worker is to do.
@@ -168,6 +185,8 @@ pub(crate) enum Job {
     Bridged(VnetId, Mac),
     /// The bridge has forgotten a MAC.
     Gone(VnetId, Mac),
+    /// A vnet can seal, or somebody new may hear it: others in it are told.
+    Greet(VnetId),
     /// A question is to be sent.
     Probe {
         id: VnetId,
@@ -184,7 +203,10 @@ pub(crate) enum Job {
 impl Job {
     /// Whether it can be done without. There are few of the others: one for each vnet, or for each client.
     fn may_be_lost(&self) -> bool {
-        matches!(self, Self::Known(..) | Self::Bridged(..) | Self::Gone(..))
+        matches!(
+            self,
+            Self::Known(..) | Self::Bridged(..) | Self::Gone(..) | Self::Greet(_)
+        )
     }
 }
 

@@ -369,7 +369,7 @@ pub(crate) fn send_many<'a>(
 
 /// A datagram that was received, or several of one length, if the control messages say so.
 pub(crate) struct Datagram<'a> {
-    bytes: &'a [u8],
+    bytes: &'a mut [u8],
     /// Who sent it.
     pub(crate) source: SocketAddr,
     control: &'a [u64],
@@ -378,7 +378,7 @@ pub(crate) struct Datagram<'a> {
 
 impl<'a> Datagram<'a> {
     /// Its bytes, which stay where they are until the next are received.
-    pub(crate) fn bytes(&self) -> &'a [u8] {
+    pub(crate) fn into_bytes(self) -> &'a mut [u8] {
         self.bytes
     }
 
@@ -457,13 +457,13 @@ impl Batch {
     }
 
     /// The datagrams that were received last.
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = Datagram<'_>> {
-        let rooms = self.bytes.chunks_exact(ROOM);
+    pub(crate) fn datagrams(&mut self) -> impl Iterator<Item = Datagram<'_>> {
+        let rooms = self.bytes.chunks_exact_mut(ROOM);
         let each = rooms.zip(&self.names).zip(&self.controls).zip(&self.lens);
         each.take(self.count)
             .filter_map(|(((room, name), control), (len, control_len))| {
                 Some(Datagram {
-                    bytes: room.get(..*len)?,
+                    bytes: room.get_mut(..*len)?,
                     source: RawAddress::parse(name)?,
                     control,
                     control_len: *control_len,

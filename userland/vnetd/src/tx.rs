@@ -2,6 +2,8 @@
 
 //! Transmit: from a vnet's device to other hosts.
 
+mod sealed;
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -13,12 +15,14 @@ use vnet_core::abi::{self, HostCounter, NetCounter};
 use vnet_core::varp::{Fate, Submitted};
 use vnet_core::wire::{
     DataHeader, EthernetHeader, ForwardHeader, GROUP_DEFAULT, OVERHEAD_V4, OVERHEAD_V6,
+    SEALED_OVERHEAD_V4, SEALED_OVERHEAD_V6, SEALED_TAG_LEN,
 };
 
 use crate::inner::{self, Carried};
 use crate::offload::{self, VnetHeader};
 use crate::post::{Letter, Tally};
 use crate::rx::Origin;
+use crate::sealed::prefix;
 use crate::shared::{Event, Net, Underlay, World};
 use crate::table::Heard;
 use crate::udp::{self, Envelope, Family};
@@ -229,8 +233,9 @@ impl Worker {
             return net.vnet.count(NetCounter::TxNoDestination);
         }
         net.vnet.count(NetCounter::Flooded);
-        let Some(packed) = self.pack(underlay, net, header, frame) else {
-            return net.vnet.count(NetCounter::TxShort);
+        let packed = match self.pack(underlay, net, header, frame) {
+            Ok(packed) => packed,
+            Err(reason) => return net.vnet.count(reason),
         };
         for target in everyone.plain {
             self.send_packed(underlay, net, frame, *target, &packed);
@@ -255,8 +260,8 @@ impl Worker {
         host: IpAddr,
     ) {
         match self.pack(underlay, net, header, frame) {
-            Some(packed) => self.send_packed(underlay, net, frame, host, &packed),
-            None => net.vnet.count(NetCounter::TxShort),
+            Ok(packed) => self.send_packed(underlay, net, frame, host, &packed),
+            Err(reason) => net.vnet.count(reason),
         }
     }
 
@@ -267,28 +272,50 @@ impl Worker {
         net: &Net,
         header: &VnetHeader,
         frame: &mut [u8],
-    ) -> Option<Packed> {
+    ) -> Result<Packed, NetCounter> {
         self.make_room(underlay);
-        let prefix = DataHeader::emit(net.vnet.id);
+        let start = self.post.bytes.len();
+        let packed = match &net.sealed {
+            None => self.pack_frame(header, frame, &DataHeader::emit(net.vnet.id), 0),
+            Some(keys) => {
+                let packed = self.pack_frame(header, frame, &prefix(), SEALED_TAG_LEN);
+                packed.and_then(|packed| {
+                    let messages = self.post.bytes.get_mut(packed.range.clone());
+                    let messages = messages.unwrap_or_default();
+                    net.seal(&self.shared, keys, messages, packed.size)?;
+                    Ok(packed)
+                })
+            }
+        };
+        if packed.is_err() {
+            self.post.bytes.truncate(start);
+        }
+        packed
+    }
+
+    /// Puts the segments of a frame into the post, each behind `prefix` and before room for so many bytes.
+    fn pack_frame(
+        &mut self,
+        header: &VnetHeader,
+        frame: &mut [u8],
+        prefix: &[u8],
+        room: usize,
+    ) -> Result<Packed, NetCounter> {
         let bytes = &mut self.post.bytes;
         let start = bytes.len();
         let size = if header.is_large() {
-            match offload::segment(frame, header, &prefix, bytes) {
-                Some(segments) => segments.size,
-                None => {
-                    bytes.truncate(start);
-                    return None;
-                }
-            }
+            let segments = offload::segment(frame, header, (prefix, room), bytes);
+            segments.ok_or(NetCounter::TxShort)?.size
         } else {
             if !offload::complete(frame, header) {
-                return None;
+                return Err(NetCounter::TxShort);
             }
-            bytes.extend_from_slice(&prefix);
+            bytes.extend_from_slice(prefix);
             bytes.extend_from_slice(frame);
+            bytes.resize(bytes.len() + room, 0);
             bytes.len() - start
         };
-        Some(Packed {
+        Ok(Packed {
             range: start..bytes.len(),
             size,
         })
@@ -319,7 +346,7 @@ impl Worker {
         packed: &Packed,
     ) {
         let envelope = self.data_envelope(underlay, frame, to);
-        let flow = net.settings.flow_port().then(|| inner::flow_hash(frame));
+        let flow = net.flow_port().then(|| inner::flow_hash(frame));
         // The kernel does not cut what it is to fragment besides.
         let most = if net.fragment {
             packed.size
@@ -455,13 +482,10 @@ impl Worker {
                 told = Some(error.mtu);
             }
         }
-        let overhead = match to {
-            IpAddr::V4(_) => OVERHEAD_V4,
-            IpAddr::V6(_) => OVERHEAD_V6,
-        };
+        let overhead = overhead(to, net.sealed.is_some());
         let known = self.path_mtu(to, told);
         let answer = known
-            .and_then(|mtu| mtu.checked_sub(overhead as u32))
+            .and_then(|mtu| mtu.checked_sub(overhead))
             .and_then(|mtu| icmp::too_big(frame, mtu));
         if let (Some(answer), Some(queue)) = (answer, net.vnet.tap.queue(self.index)) {
             // Who is not told now is told of the next one.
@@ -482,6 +506,18 @@ impl Worker {
             None => self.paths.get(&to).copied(),
         }
     }
+}
+
+/// Bytes around an inner IP packet on the way to a host.
+pub(crate) fn overhead(to: IpAddr, sealed: bool) -> u32 {
+    let bytes = match (to, sealed) {
+        (IpAddr::V4(_), false) => OVERHEAD_V4,
+        (IpAddr::V6(_), false) => OVERHEAD_V6,
+        (IpAddr::V4(_), true) => SEALED_OVERHEAD_V4,
+        (IpAddr::V6(_), true) => SEALED_OVERHEAD_V6,
+    };
+    // CAST: about a hundred.
+    bytes as u32
 }
 
 pub(crate) fn unspecified(like: IpAddr) -> IpAddr {
@@ -514,5 +550,8 @@ fn is_own_datagram(underlay: &Underlay, net: &Net, frame: &[u8]) -> bool {
         return false;
     }
     let message = frame.get(at + 8..).unwrap_or_default();
+    if let Some(keys) = &net.sealed {
+        return keys.is_own(message);
+    }
     DataHeader::parse(message).is_ok_and(|header| header.id == net.vnet.id)
 }

@@ -48,10 +48,12 @@ impl Worker {
         };
         let mut envelope = underlay.envelope(to);
         envelope.source = (!to.is_multicast()).then_some(ours);
-        match self.send(underlay, &envelope, false, &[&message.emit()]) {
-            Ok(()) => net.vnet.count(sent(opcode)),
-            Err(error) => net.vnet.count(reason(error)),
-        }
+        let packed = net.pack_message(&self.shared, &message.emit(), 0);
+        let done = packed.and_then(|bytes| {
+            self.send(underlay, &envelope, false, &[&bytes])
+                .map_err(reason)
+        });
+        net.vnet.count(done.err().unwrap_or(sent(opcode)));
     }
 
     /// Sends a message about a MAC to the group and the peers.
@@ -76,10 +78,12 @@ impl Worker {
                 mac,
                 addr: (*ours).into(),
             };
-            match self.forward(underlay, nobody, everyone.group, *peer, &message.emit()) {
-                Ok(()) => net.vnet.count(sent(opcode)),
-                Err(error) => net.vnet.count(reason(error)),
-            }
+            let packed = net.pack_message(&self.shared, &message.emit(), 0);
+            let done = packed.and_then(|bytes| {
+                self.forward(underlay, nobody, everyone.group, *peer, &bytes)
+                    .map_err(reason)
+            });
+            net.vnet.count(done.err().unwrap_or(sent(opcode)));
         }
     }
 
@@ -292,6 +296,7 @@ impl Worker {
         if plain.is_empty() && wrapped.is_empty() {
             return Err(Errno::EDESTADDRREQ);
         }
+        let shared = self.shared.clone();
         let question = |ours: Option<&IpAddr>| {
             let ours = ours.copied().unwrap_or(IpAddr::from([0; 4]));
             let message = VarpMessage {
@@ -300,9 +305,9 @@ impl Worker {
                 mac,
                 addr: ours.into(),
             };
-            let mut bytes = message.emit().to_vec();
-            bytes.resize(bytes.len().max(size), 0);
-            bytes
+            let packed = net.pack_message(&shared, &message.emit(), size);
+            // As the module says it.
+            packed.map_err(|_| Errno::ENOKEY)
         };
         for to in plain {
             let bytes = question(
@@ -310,13 +315,13 @@ impl Worker {
                     .sources
                     .get(to)
                     .or(underlay.sources.values().next()),
-            );
+            )?;
             self.send(underlay, &underlay.envelope(*to), true, &[&bytes])?;
             net.vnet.count(NetCounter::TxRequest);
         }
         let nobody = unspecified(everyone.group);
         for peer in wrapped {
-            let bytes = question(underlay.sources.get(peer));
+            let bytes = question(underlay.sources.get(peer))?;
             self.forward(underlay, nobody, everyone.group, *peer, &bytes)?;
             net.vnet.count(NetCounter::TxRequest);
         }

@@ -149,6 +149,11 @@ impl Worker {
                         self.gone(world, &net, mac);
                     }
                 }
+                Job::Greet(id) => {
+                    if let Some(net) = find(&id) {
+                        self.greet(world, &net);
+                    }
+                }
                 Job::Probe {
                     id,
                     mac,
@@ -270,7 +275,7 @@ impl Worker {
                         merger: Merger::new(),
                     };
                     for datagram in batch.datagrams() {
-                        self.receive(&mut turn, &datagram);
+                        self.receive(&mut turn, datagram);
                     }
                     turn.merger.flush(&mut rx::out(self.index));
                     if count < sys::BATCH {

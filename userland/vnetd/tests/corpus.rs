@@ -33,3 +33,8 @@ fn control() {
 fn frame() {
     run("frame", vnetd::fuzz::frame);
 }
+
+#[test]
+fn sealed() {
+    run("sealed", vnetd::fuzz::sealed);
+}
