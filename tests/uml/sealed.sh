@@ -39,6 +39,9 @@ seal() {
 	vm a1 h1 $ID 10.0.0.1 02:00:00:00:00:01
 	vm a2 h2 $ID 10.0.0.2 02:00:00:00:00:02
 	reaches a1 10.0.0.2
+	# Frames are counted: none of ARP is to be among them.
+	ip -n a1 neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
+	ip -n a2 neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev eth0 nud permanent
 }
 unseal() {
 	local host
