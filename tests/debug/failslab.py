@@ -24,9 +24,18 @@ OTHER = bytes([192, 0, 2, 9])
 # No command has more; what has is not ending.
 MOST = 3000
 # Of what is listed, what changes by itself.
-VOLATILE = {"stats", "age", "macs", "vifs", "held", "unresolved", "ifindex", "joined", "moves", "damped"}
+VOLATILE = {"stats", "age", "macs", "vifs", "held", "unresolved", "ifindex", "joined", "moves", "damped", "senders", "counter"}
 
-# command: (what to send first, what to send, what undoes it). A command whose name begins with "dump " is a dump. What is sent
+# A vnet sealed and with keys, and without.
+KEY = {number: {"net": ID5, "index": number, "key": bytes([number]) * 32} for number in (1, 2)}
+ONE, TWO = (("key-new", KEY[number]) for number in (1, 2))
+SEALED, OPEN = (("net-set", {"id": ID5, "seal": seal}) for seal in (2, 0))
+NO_KEYS = [("key-del", {"net": ID5, "index": number}) for number in (1, 2)]
+# What is told of a command, unless it is its own name with -ntf.
+TOLD = {"key-rotate": "key-rotated-ntf"}
+
+# command: (what to send first, what to send, what undoes it). A command whose name begins with "dump " is a dump; what
+# follows a comma only tells several cases of one command apart. What is sent
 # first must succeed; what undoes may be refused, when there is nothing to undo.
 CASES = {
     "net-new": ([], {"id": ID99, "mtu": 1400}, [("net-del", {"id": ID99})]),
@@ -49,6 +58,13 @@ CASES = {
     "dump remote-get": ([], {"net": ID5}, []),
     "remote-del": ([("remote-new", {"net": ID5, "addr": OTHER})], {"net": ID5, "addr": OTHER}, []),
     "probe": ([], {"net": ID5, "mac": MAC}, []),
+    "net-new, sealed": ([], {"id": ID99, "mtu": 1400, "seal": 2}, [("net-del", {"id": ID99})]),
+    "net-set, sealed": ([], {"id": ID5, "seal": 2}, [OPEN]),
+    "net-set, with keys": ([ONE, TWO], {"id": ID5, "seal": 1}, [OPEN, *NO_KEYS]),
+    "key-new": ([SEALED], KEY[1], [OPEN, *NO_KEYS]),
+    "dump key-get": ([SEALED, ONE], {"net": ID5}, [OPEN, *NO_KEYS]),
+    "key-del": ([SEALED, ONE], {"net": ID5, "index": 1}, [OPEN, *NO_KEYS]),
+    "key-rotate": ([SEALED, ONE, TWO], {"net": ID5}, [OPEN, *NO_KEYS]),
 }
 FIRST = {name: CASES[name] for name in ("net-new", "net-del")}
 
@@ -154,7 +170,7 @@ class Faulty(Family):
         out = []
         questions = [("net-get", {}, DUMP), ("host-get", {}, ACK), ("peer-get", {}, DUMP)]
         if not self.first:
-            questions += [("varp-get", {"net": ID5}, DUMP), ("remote-get", {"net": ID5}, DUMP)]
+            questions += [(op, {"net": ID5}, DUMP) for op in ("varp-get", "remote-get", "key-get")]
         for op, values, flag in questions:
             code, _, replies = self.do(op, values, REQUEST | flag)
             if code:
@@ -208,7 +224,7 @@ def try_all(family, command, before_it, values, undo):
     if family.state() != start:
         return f"what undoes it does not: {[a ^ b for a, b in zip(family.state(), start)]}", 0
     met = 0
-    told = {None, family.operations.get(command + "-ntf", {}).get("value")}
+    told = {None, family.operations.get(TOLD.get(command, command + "-ntf"), {}).get("value")}
     for nth in range(1, MOST):
         send_all(before_it, True)
         family.heard()
@@ -251,7 +267,7 @@ def main():
                 bad += 1
     for command, (before_it, values, undo) in (FIRST if first else CASES).items():
         try:
-            wrong, met = try_all(family, command, before_it, values, undo)
+            wrong, met = try_all(family, command.partition(",")[0], before_it, values, undo)
         except Refused as error:
             wrong, met = str(error), 0
         if wrong:

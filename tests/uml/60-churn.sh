@@ -106,6 +106,21 @@ rubbish() {
 	done
 }
 
+sealing() {
+	local h k=/tmp/churn.key.$((n % 4))
+	for h in h1 h2; do
+		v -n $h net set 0005 --seal "$(case $((n % 4)) in 0) echo none ;; 1) echo auth ;; *) echo conf ;; esac)" --max-senders $((n % 2 + 1))
+		v -n $h key set 0005 --file "$k" --index $((n % 4 + 1))
+		v -n $h key rotate 0005
+		v -n $h -j key list 0005
+		v -n $h key set 0005 --file /tmp/churn.key.4 --index 9 --slot previous
+		[ $((n % 3)) != 0 ] || v -n $h key del 0005 $((n % 4 + 1))
+		v -n $h net create 0130 --seal conf
+		v -n $h key set 0130 --file "$k"
+		v -n $h net delete 0130
+	done
+}
+
 # task NAME: does it over and over until the time is up, and says how often.
 end=$((SECONDS + DURATION))
 task() {
@@ -118,7 +133,8 @@ task() {
 	done
 	echo "$n" >"/tmp/churn.count.$1"
 }
-tasks="come_and_go host_comes_and_goes settings entries peers lists devices rubbish"
+tasks="come_and_go host_comes_and_goes settings entries peers lists devices rubbish sealing"
+for k in 0 1 2 3 4; do "$VN" key generate --file /tmp/churn.key.$k; done
 : >/tmp/churn.wrong
 traffic
 background=$(jobs -p)
@@ -149,6 +165,11 @@ v -n h1 net set 0005 --mtu 1436
 i -n h2 link set vnif0005 master vnbr0005 up
 i -n h1 link set eth0 up
 i -n h1 route add 224.0.0.0/4 dev eth0
+for h in h1 h2; do
+	v -n $h net set 0005 --seal none --max-senders 1024
+	for k in $("$VN" -n $h -j key list 0005 | jq -r '.[].index'); do v -n $h key del 0005 "$k"; done
+done
+v -n h1 net set 0005 --mtu 1436
 v -n h1 varp flush 0005
 v -n h2 varp flush 0005
 equal "no other vnet is left in h1, and this one is as before" "$("$VN" -n h1 -j net list | jq -c '[.[] | [.id, .ifname, .mtu, .ageing]]')" "$before"
