@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 use vnet_core::{Mac, VnetId};
-use vnet_netlink::{Counters, Device, Flood, Host, Net, Via};
+use vnet_netlink::{Counters, Device, Flood, Host, Key, Net, Via};
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -188,6 +188,7 @@ pub(crate) struct NetFacts {
     /// Hosts behind which there is a MAC.
     pub(crate) learned: Vec<IpAddr>,
     pub(crate) damped: Vec<DampedMac>,
+    pub(crate) keys: Vec<Key>,
 }
 
 /// UDP packets that were lost because of their checksum in this network namespace.
@@ -270,6 +271,7 @@ const CHECKS: &[(&str, Check)] = &[
     ("bridge", local::bridge),
     ("bridge-filter", local::bridge_filter),
     ("lists", local::lists),
+    ("keys", local::keys),
     ("presence", reach::presence),
     ("multicast", reach::multicast),
     ("mtu", reach::mtu),
@@ -370,6 +372,7 @@ mod tests {
                 listed: Vec::new(),
                 learned: vec![addr("192.0.2.2")],
                 damped: Vec::new(),
+                keys: Vec::new(),
             }],
             named: false,
             vnifs: vec!["vnif0005".to_owned()],

@@ -56,6 +56,12 @@ const HOST: &[Meaning] = &[
         "forwarded packets were from a host that is no peer, or made no sense",
         "add that host with: vn peer add ADDR",
     ),
+    (
+        "rx-unknown-key",
+        Note,
+        "sealed messages named no key of a vnet that is here",
+        "normal where not every vnet is on every host; else compare keys and settings on the hosts: vn key list, vn net show ID",
+    ),
 ];
 
 /// Counters of a vnet.
@@ -89,6 +95,42 @@ const NET: &[Meaning] = &[
         Note,
         "packets came from hosts that are not listed",
         "list them with: vn remote add ID ADDR; or they are forged",
+    ),
+    (
+        "rx-not-sealed",
+        Fault,
+        "packets of a sealed vnet were not sealed",
+        "have all its hosts seal: vn net set ID --seal conf; or somebody makes them up",
+    ),
+    (
+        "rx-bad-seal",
+        Fault,
+        "sealed messages did not open",
+        "somebody on the way changes them, or makes them up",
+    ),
+    (
+        "rx-replay",
+        Note,
+        "sealed messages were there already",
+        "look for what doubles packets in the underlay; or somebody repeats them",
+    ),
+    (
+        "rx-unknown-sender",
+        Note,
+        "sealed messages came from hosts that had not proved yet that they are there",
+        "normal when a host starts; else its answers do not arrive: does the firewall let them in both ways?",
+    ),
+    (
+        "tx-no-key",
+        Fault,
+        "packets were not sent for want of a key",
+        "give it one, the same on all hosts, with: vn key set ID --file FILE; vn key list shows what it has",
+    ),
+    (
+        "evicted",
+        Note,
+        "hosts were forgotten to make room for others",
+        "raise it with: vn net set ID --max-senders N",
     ),
     (
         "rx-flood-limit",

@@ -7,11 +7,12 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use vnet_core::VnetId;
 use vnet_core::wire::{VarpAddr, VarpMessage, VarpOpcode};
-use vnet_netlink::{Client, Counters, Error, Inspector, Net};
+use vnet_netlink::{Client, Counters, Error, Inspector, Key, KeySlot, Net};
 
-use super::reach::PAYLOAD;
+use super::reach::{beside, is_sealed};
 use super::{Checksums, DampedMac, Facts, NetFacts, Path, Port, Presence, Remote, proc};
 use crate::probe::{Asker, PRESENCE, Times, ask_all, ask_each, sweep};
 
@@ -33,10 +34,21 @@ pub(crate) fn gather(
     let all = client.nets()?;
     let wrong_before = proc::wrong_checksums();
     let peers: Vec<IpAddr> = client.peers()?.iter().map(|peer| peer.addr).collect();
+    let mut keys = BTreeMap::new();
+    for net in &all {
+        match client.keys(net.id) {
+            Ok(of_net) => {
+                keys.insert(net.id, of_net);
+            }
+            // Deleted since it was listed, or of a version that knows of none.
+            Err(error) if error.is_absent() || error.errno() == Some(Errno::EOPNOTSUPP) => {}
+            Err(error) => return Err(error),
+        }
+    }
     let mut nets = Vec::new();
     let chosen = all.iter().filter(|net| only.is_none_or(|id| net.id == id));
     for net in chosen {
-        match of_net(client, net) {
+        match of_net(client, net, keys.get(&net.id)) {
             // Deleted since it was listed.
             Err(error) if only.is_none() && error.is_absent() => {}
             other => nets.push(other?),
@@ -67,7 +79,12 @@ pub(crate) fn gather(
         offloads: BTreeMap::new(),
         bridge_filter: proc::bridge_filter(),
     };
-    let ids: Vec<VnetId> = all.iter().map(|net| net.id).collect();
+    // Those that can ask.
+    let ids = all.iter().filter(|net| {
+        let of_net = keys.get(&net.id).map(Vec::as_slice);
+        !is_sealed(net) || of_net.is_some_and(has_current)
+    });
+    let ids: Vec<VnetId> = ids.map(|net| net.id).collect();
     let times = ask_all(asker, &ids, &known(&facts), PATIENCE)?;
     again(client, &mut facts)?;
     facts.checksums = Checksums {
@@ -89,7 +106,12 @@ pub(crate) fn gather(
     Ok(facts)
 }
 
-fn of_net(client: &mut Client, net: &Net) -> Result<NetFacts, Error> {
+/// Whether there is a key to seal with.
+pub(super) fn has_current(keys: &[Key]) -> bool {
+    keys.iter().any(|key| key.slot == Some(KeySlot::Current))
+}
+
+fn of_net(client: &mut Client, net: &Net, keys: Option<&Vec<Key>>) -> Result<NetFacts, Error> {
     let remotes = client.remotes(net.id)?;
     let varps = client.varps(net.id)?;
     let vifs = client.vifs(net.id)?;
@@ -116,6 +138,7 @@ fn of_net(client: &mut Client, net: &Net) -> Result<NetFacts, Error> {
         listed: listed.map(|remote| remote.addr).collect(),
         learned: learned.into_iter().collect(),
         damped,
+        keys: keys.cloned().unwrap_or_default(),
     })
 }
 
@@ -187,7 +210,7 @@ fn ask_hosts(
                 continue;
             };
             // What is larger is fragmented, which is told of elsewhere.
-            let needed = mtu.min(net.net.underlay_mtu.unwrap_or(mtu)) + PAYLOAD;
+            let needed = mtu.min(net.net.underlay_mtu.unwrap_or(mtu)) + beside(&net.net);
             let answered = match measured.get(&needed) {
                 Some(answered) => *answered,
                 None => {
@@ -264,7 +287,7 @@ fn knock(hosts: &[IpAddr], port: u16, net: VnetId) -> Vec<(IpAddr, Port)> {
 /// What the system says, without its number.
 fn words(error: &std::io::Error) -> String {
     match error.raw_os_error() {
-        Some(number) => nix::errno::Errno::from_raw(number).desc().to_owned(),
+        Some(number) => Errno::from_raw(number).desc().to_owned(),
         None => error.to_string(),
     }
 }

@@ -8,6 +8,8 @@ use vnet_core::abi;
 use vnet_core::{Setting, VnetId};
 use vnet_netlink::{Device, Flood, Via};
 
+use super::gather::has_current;
+use super::reach::is_sealed;
 use super::{Facts, Finding, NetFacts};
 
 pub(super) fn version(facts: &Facts) -> Vec<Finding> {
@@ -323,6 +325,25 @@ pub(super) fn lists(facts: &Facts) -> Vec<Finding> {
     found
 }
 
+pub(super) fn keys(facts: &Facts) -> Vec<Finding> {
+    let found = facts.nets.iter().filter_map(|net| {
+        let id = net.net.id;
+        let finding = match (is_sealed(&net.net), has_current(&net.keys)) {
+            (true, false) => Finding::fault(
+                format!("vnet {id} is to be sealed and has no key: it sends nothing"),
+                format!("give it one, the same on all hosts, with: vn key set {id} --file FILE"),
+            ),
+            (false, true) => Finding::note(
+                format!("vnet {id} has a key and is not sealed: all of it can be read and changed"),
+                format!("seal it, on all hosts, with: vn net set {id} --seal conf"),
+            ),
+            _ => return None,
+        };
+        Some(finding.of_net(id))
+    });
+    found.collect()
+}
+
 pub(super) fn damped(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     for net in &facts.nets {
@@ -379,6 +400,7 @@ mod tests {
     use super::super::tests::{addr, device, found, id, sound};
     use super::super::{Checksums, DampedMac, Level, PortUser, Process};
     use super::*;
+    use vnet_netlink::{Key, KeySlot};
 
     #[test]
     fn versions() {
@@ -583,6 +605,27 @@ mod tests {
         );
         facts.nets[0].listed = vec![addr("192.0.2.2")];
         assert_eq!(found(lists, &facts), [""; 0]);
+    }
+
+    #[test]
+    fn sealed_vnets() {
+        let mut facts = sound();
+        facts.nets[0].keys = vec![Key {
+            slot: Some(KeySlot::Current),
+            ..Key::new(id("5"), 1)
+        }];
+        assert_eq!(
+            found(keys, &facts),
+            ["note: vnet 0005 has a key and is not sealed: all of it can be read and changed"]
+        );
+        let settings = &mut facts.nets[0].net.settings;
+        settings.set(Setting::Seal, Some(abi::net::SEAL_AUTH));
+        assert_eq!(found(keys, &facts), [""; 0]);
+        facts.nets[0].keys[0].slot = Some(KeySlot::Next);
+        assert_eq!(
+            found(keys, &facts),
+            ["fault: vnet 0005 is to be sealed and has no key: it sends nothing"]
+        );
     }
 
     #[test]

@@ -4,12 +4,31 @@
 
 use std::net::IpAddr;
 
-use vnet_core::VnetId;
+use vnet_core::wire::{OVERHEAD_V4, SEALED_OVERHEAD_V4};
+use vnet_core::{Setting, VnetId};
+use vnet_netlink::Net;
 
 use super::{Facts, Finding, Level, NetFacts, Port, Remote};
 
+/// Bytes of the outer IPv4 and UDP headers.
+const OUTER: usize = 20 + 8;
+
+/// Whether a vnet is to be sealed.
+pub(super) fn is_sealed(net: &Net) -> bool {
+    net.settings
+        .get(Setting::Seal)
+        .is_some_and(|seal| seal != 0)
+}
+
 /// Bytes of a UDP payload beside the inner packet: the message and the inner Ethernet header.
-pub(super) const PAYLOAD: u32 = 36;
+pub(super) fn beside(net: &Net) -> u32 {
+    let overhead = match is_sealed(net) {
+        true => SEALED_OVERHEAD_V4,
+        false => OVERHEAD_V4,
+    };
+    // CAST: about fifty.
+    (overhead - OUTER) as u32
+}
 
 /// Whether the host should have the vnet: it is listed there, or an address was learned from it.
 fn is_expected(net: &NetFacts, addr: IpAddr) -> bool {
@@ -140,7 +159,9 @@ pub(super) fn mtu(facts: &Facts) -> Vec<Finding> {
             if path.answered >= path.needed {
                 continue;
             }
-            let fits = path.answered.saturating_sub(PAYLOAD);
+            let net = facts.nets.iter().find(|net| net.net.id == *id);
+            let beside = net.map_or(0, |net| beside(&net.net));
+            let fits = path.answered.saturating_sub(beside);
             found.push(
                 Finding::fault(
                     format!(
