@@ -8,6 +8,7 @@
 #include <linux/etherdevice.h>
 #include <linux/hash.h>
 #include <linux/if_bridge.h>
+#include <linux/ipv6.h>
 #include <linux/igmp.h>
 #include <linux/module.h>
 #include <linux/netdevice.h>
@@ -338,7 +339,6 @@ int vnet_skb_tunnel_check_pmtu(struct sk_buff *skb, struct dst_entry *dst, int h
 	return skb_tunnel_check_pmtu(skb, dst, headroom, reply);
 }
 
-/* Offset of the network header from the start of the buffer, not of the packet. */
 /* As the kernel's own tunnels do with what skb_tunnel_check_pmtu() made of a packet. */
 void vnet_skb_turn_back(struct sk_buff *skb, struct net_device *dev)
 {
@@ -371,7 +371,6 @@ bool vnet_skb_keep(struct sk_buff *skb)
 	return true;
 }
 
-/* Whether a packet that came in through a socket of IPv4 was sent to a broadcast address. */
 bool vnet_skb_is_gso(const struct sk_buff *skb)
 {
 	return skb_is_gso(skb);
@@ -949,6 +948,11 @@ void vnet_setup_udp_tunnel_sock(struct net *net, struct sock *sk, void *cfg)
 	setup_udp_tunnel_sock(net, sk, cfg);
 #else
 	setup_udp_tunnel_sock(net, sk->sk_socket, cfg);
+#endif
+#if IS_ENABLED(CONFIG_IPV6)
+	/* What goes to the group is not for us. The kernel sees to that for IPv4 only. */
+	if (sk->sk_family == AF_INET6)
+		inet6_clear_bit(MC6_LOOP, sk);
 #endif
 }
 

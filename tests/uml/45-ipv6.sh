@@ -24,6 +24,8 @@ vm a3 h3 0005 10.0.0.3 02:00:00:00:00:03
 reaches a1 10.0.0.2
 reaches a1 10.0.0.3
 equal "behind an IPv6 address" "$(behind h1 0005 02:00:00:00:00:02)" 2001:db8::2
+wait_for 10 "h1 has announced its machine" counts h1 0005 tx-announce 3
+equal "nothing of our own comes back" "$(host_counter h1 rx-bad-outer) $(host_counter h2 rx-bad-outer)" "0 0"
 holds "a packet of full size" on a1 ping -q -n -c 3 -W 5 -M 'do' -s 1388 10.0.0.2
 never "nothing larger" on a1 ping -q -n -c 1 -W 1 -M 'do' -s 1389 10.0.0.2
 
@@ -69,6 +71,20 @@ done
 holds "a packet in fragments" on a1 ping -q -n -c 3 -W 5 -M 'do' -s 2900 10.0.0.2
 
 # Peers of either family, straight to each: h3 is reached by IPv4 only.
+# A group of the link: hosts then have addresses of the link, too.
+for i in 1 2; do
+	"$VN" -n "h$i" host set --group ff02::1:798
+	"$VN" -n "h$i" varp flush 0005
+	ip -n "a$i" neigh flush all
+done
+refused=$(counter h1 0005 rx-varp-refused)
+# So that a2's address can only come by an announcement.
+ip -n a1 neigh replace 10.0.0.2 lladdr 02:00:00:00:00:02 dev eth0 nud permanent
+reaches a1 10.0.0.2
+equal "an announcement from the link is believed" "$(behind h1 0005 02:00:00:00:00:02)" "$(link_local)"
+equal "none is refused" "$(counter h1 0005 rx-varp-refused)" "$refused"
+ip -n a1 neigh del 10.0.0.2 dev eth0
+
 for i in 1 2 3; do "$VN" -n "h$i" host set --group none --flood peers; done
 "$VN" -n h1 peer add 2001:db8::2
 "$VN" -n h2 peer add 2001:db8::1
