@@ -283,7 +283,7 @@ impl Varp {
     /// The table has just learned an address: what waited for it is sent.
     pub(crate) fn resolved(&self, vnet: &Vnet, mac: Mac, guard: &Guard) {
         let inner = self.inner();
-        let mut was_unknown = false;
+        let (mut was_unknown, mut was_unlearned) = (false, false);
         while let Some(mut frame) = self.take(mac, &mut was_unknown) {
             let entry = vnet.fdb().get(mac, guard);
             let remote = entry.and_then(|entry| entry.remote(guard));
@@ -296,7 +296,16 @@ impl Varp {
             match (entry, remote) {
                 (_, Some(remote)) => sender.send(frame, remote),
                 // The table has no room for it.
-                (None, None) => sender.flood(frame),
+                (None, None) => {
+                    was_unlearned = true;
+                    match self.fate_of(frame, vnet) {
+                        Fate::Flood(frame) => sender.flood(frame),
+                        Fate::Drop(_) | Fate::Held => {
+                            vnet.count(NetCounter::UnknownDropped);
+                            inner.device.count_tx_dropped();
+                        }
+                    }
+                }
                 // It has appeared here, where the bridge has reached it.
                 (Some(_), None) => {
                     vnet.count(NetCounter::HoldDropped);
@@ -304,9 +313,34 @@ impl Varp {
                 }
             }
         }
+        if was_unlearned {
+            self.unlearned(vnet, mac);
+        }
         if was_unknown {
             vnet.count(NetCounter::Resolved);
         }
+    }
+
+    /// What becomes of a frame to an address that cannot be learned.
+    fn fate_of(&self, frame: SkBuff, vnet: &Vnet) -> Fate<SkBuff> {
+        let settings = vnet.settings().now();
+        match self.inner().state.lock().resolver.as_mut() {
+            Some(resolver) => resolver.flood(frame, sys::now(), &settings),
+            None => Fate::Drop(frame),
+        }
+    }
+
+    /// An address is known for which the table has no room.
+    fn unlearned(&self, vnet: &Vnet, mac: Mac) {
+        let (now, settings) = (sys::now(), vnet.settings().now());
+        let mut state = self.inner().state.lock();
+        let Some(resolver) = state.resolver.as_mut() else {
+            return;
+        };
+        resolver.unlearned(mac, now, &settings);
+        let count = resolver.pending().len() as u32;
+        self.inner().unresolved.store(count);
+        self.schedule(state.next_due(), now);
     }
 
     /// An address has appeared here, or moved here.

@@ -88,6 +88,18 @@ never "unknown drop" on a1 ping -q -n -c 1 -W 1 10.0.0.97
 wait_for 10 "drops what nobody has" counts h1 0005 unknown-dropped $((dropped + 1))
 equal "and floods nothing" "$(counter h1 0005 flooded)" "$flooded"
 
+# Found, but there is no room for it: as if nobody had it.
+"$VN" -n h1 net set 0005 --remote-macs 1
+vm b2 h2 0005 10.0.0.3 02:00:00:00:00:03
+ip -n a1 neigh replace 10.0.0.3 lladdr 02:00:00:00:00:03 dev eth0 nud permanent
+reaches a1 10.0.0.2
+flooded=$(counter h1 0005 flooded) dropped=$(counter h1 0005 unknown-dropped)
+never "what cannot be learned is not reached" on a1 ping -q -n -c 1 -W 1 10.0.0.3
+wait_for 10 "its frame is dropped" counts h1 0005 unknown-dropped $((dropped + 1))
+equal "and not flooded" "$(counter h1 0005 flooded)" "$flooded"
+equal "the address counts as one that nobody has" "$("$VN" -n h1 -j varp get 0005 02:00:00:00:00:03 | jq -r .state)" absent
+"$VN" -n h1 net set 0005 --remote-macs 0
+
 # The vnet goes with frames waiting.
 "$VN" -n h1 net set 0005 --unknown hold --probe-interval 10000
 ip -n a1 neigh replace 10.0.0.96 lladdr 02:00:00:00:00:f1 dev eth0 nud permanent

@@ -398,6 +398,26 @@ where
         frame
     }
 
+    /// It is known where an address is, but the driver has no room for that: for a while its frames go the way of those of an address
+    /// that nobody has, so that not each of them is held and asked for anew. To be called when its frames were taken.
+    pub fn unlearned(&mut self, mac: Mac, now: Instant, settings: &Settings) {
+        let due = now.plus(u64::from(settings.get(Setting::Negative)));
+        if due <= now {
+            return;
+        }
+        let at = match self.position(mac) {
+            Some(at) => Some(at),
+            None => self.insert(mac, now, settings),
+        };
+        if let Some(entry) = at.and_then(|at| self.pending.get_mut(at)) {
+            // Frames that have come meanwhile wait for what comes of asking.
+            if entry.frames == 0 {
+                entry.state = PendingState::Absent;
+                entry.due = due;
+            }
+        }
+    }
+
     /// Takes any frame, and forgets addresses that have none; nothing is left when there is none any more.
     pub fn clear(&mut self) -> Option<F> {
         while let Some(last) = self.used.checked_sub(1) {

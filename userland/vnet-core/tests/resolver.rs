@@ -392,3 +392,34 @@ fn shorter_times_hold_for_what_waits_already() {
     due(&mut resolver, &forgets, 1_000);
     assert!(resolver.pending().is_empty());
 }
+
+#[test]
+fn an_address_that_cannot_be_learned_is_absent_for_a_while() {
+    let settings = with(&[(Setting::UnknownRate, 1)]);
+    let mut resolver = resolver();
+    assert_eq!(
+        resolver.submit(mac(1), 1, at(0), &settings),
+        held(true, None)
+    );
+    assert_eq!(taken(&mut resolver, 1), [1]);
+    resolver.unlearned(mac(1), at(10), &settings);
+    assert_eq!(resolver.pending()[0].state(), PendingState::Absent);
+    // Neither held nor asked for, and flooded at the rate only.
+    for (frame, fate) in [(2, Fate::Flood(2)), (3, Fate::Drop(3))] {
+        let submitted = resolver.submit(mac(1), frame, at(20), &settings);
+        assert_eq!((submitted.ask, submitted.fate), (false, fate));
+    }
+    let negative = u64::from(settings.get(Setting::Negative));
+    assert_eq!(due(&mut resolver, &settings, 10 + negative), []);
+    assert_eq!(resolver.pending().len(), 0);
+
+    // Frames that came meanwhile wait on.
+    assert_eq!(
+        resolver.submit(mac(2), 4, at(9_000), &settings),
+        held(true, None)
+    );
+    resolver.unlearned(mac(2), at(9_001), &settings);
+    assert_eq!(resolver.pending()[0].state(), PendingState::Probing(1));
+    resolver.unlearned(mac(3), at(9_002), &with(&[(Setting::Negative, 0)]));
+    assert_eq!(resolver.pending().len(), 1);
+}
