@@ -257,7 +257,7 @@ fn host_address(request: &mut Req<'_>, attr: u16) -> Result<IpAddr> {
     check_family(request, attr, address)?;
     let wrong = if route::is_local(request.net(), address) || address.is_loopback() {
         Some(c"the address is one of this host's own")
-    } else if !is_host(address) {
+    } else if !is_host(address) || route::is_broadcast(request.net(), address) {
         Some(c"not the address of a host")
     } else {
         None

@@ -305,7 +305,9 @@ impl Namespace {
             Judged::Announced(mac, host) => {
                 let acceptable = mac != device.address()
                     && vnet.accepts(host, guard)
-                    && underlay.socket(host).is_some();
+                    && underlay.socket(host).is_some()
+                    && (underlay.device != 0 || !is_of_link(host))
+                    && !route::is_broadcast(self.net(), host);
                 if !acceptable {
                     vnet.count(NetCounter::RxVarpRefused);
                     return;

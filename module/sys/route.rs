@@ -277,6 +277,17 @@ pub(crate) fn egress(net: Net, destination: IpAddr, device: u32) -> Option<(u32,
     Some((index, route.link_mtu()))
 }
 
+/// Whether an address means all on a link that the namespace is on.
+pub(crate) fn is_broadcast(net: Net, address: IpAddr) -> bool {
+    let IpAddr::V4(address) = address else {
+        return false;
+    };
+    // SAFETY: The namespace lives.
+    let kind =
+        unsafe { bindings::inet_addr_type(net.as_ptr(), u32::from_ne_bytes(address.octets())) };
+    kind == bindings::RTN_BROADCAST
+}
+
 /// Whether an address is one of the namespace's own.
 pub(crate) fn is_local(net: Net, address: IpAddr) -> bool {
     match address {

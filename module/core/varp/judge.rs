@@ -14,7 +14,7 @@ pub enum Judged {
     Asked(Mac),
     /// The sender asks whether the vnet is here: answer with an announcement of the zero MAC.
     AskedPresence,
-    /// A MAC is behind a host.
+    /// A MAC is behind a host. Nothing leads to one of which [`is_of_link`] is true unless the device is set.
     Announced(Mac, IpAddr),
     /// The vnet is there, at a host; the answer to the presence question.
     Present(IpAddr),
@@ -70,7 +70,9 @@ pub fn judge(
         VarpAddr::V6(address) => Some(IpAddr::V6(address)),
         VarpAddr::Unknown { .. } => None,
     };
-    let host = host.filter(|host| is_host(*host));
+    // An address of the link only is good for who sends it from there, and is on the link.
+    let is_sender = |host: IpAddr| host == source && is_of_link(host) && !host.is_multicast();
+    let host = host.filter(|host| is_host(*host) || is_sender(*host));
     match (message.opcode, host) {
         // The address in a request has no meaning: the original's is not used either.
         (VarpOpcode::Request, _) if mac.is_zero() => Judged::AskedPresence,

@@ -320,6 +320,22 @@ fn what_is_another_one_on_each_link() {
 }
 
 #[test]
+fn an_address_of_the_link_is_good_for_who_has_it() {
+    for (source, expected) in [
+        ("fe80::1", Judged::Announced(mac(1), ip("fe80::1"))),
+        ("fe80::2", Judged::Refused),
+    ] {
+        let message = VarpMessage {
+            opcode: VarpOpcode::Announce,
+            id: VnetId::from_bytes([5; 16]),
+            mac: mac(1),
+            addr: ip("fe80::1").into(),
+        };
+        assert_eq!(judge(&message, ip(source), |_| false), expected);
+    }
+}
+
+#[test]
 fn what_is_not_plausible_is_refused() {
     use VarpOpcode::{Announce, Request, Unknown, Withdraw};
     let zero = Mac::from_bytes([0; 6]);
