@@ -225,6 +225,8 @@ pub(crate) struct Namespace {
     rejoin: Pin<KBox<Delayed<Rejoin>>>,
     /// Whether the underlay device was chosen by command. Until then it is that of the module's parameter.
     device_chosen: RtnlCell<bool>,
+    /// Name of the underlay device that has gone, by which it is known when it is there again.
+    lost_device: RtnlCell<Option<[u8; 16]>>,
     counters: Counters,
 }
 
@@ -252,6 +254,7 @@ impl PerNet for Namespace {
             underlay: RcuBoxCell::empty(),
             membership: RtnlCell::new(None),
             device_chosen: RtnlCell::new(false),
+            lost_device: RtnlCell::new(None),
             rejoin: KBox::pin_init(Delayed::new(Ok::<_, Error>(Rejoin { net })), GFP_KERNEL)?,
             counters: Counters::new(HostCounter::COUNT)?,
         })
@@ -264,6 +267,15 @@ impl PerNet for Namespace {
     }
 
     fn device_event(&self, event: DeviceEvent, device: &Device, rtnl: &mut Rtnl) {
+        match event {
+            DeviceEvent::Unregister if self.settings.get(rtnl).device == device.index() => {
+                *self.lost_device.get_mut(rtnl) = Some(device.name(rtnl));
+            }
+            DeviceEvent::Up if *self.lost_device.get(rtnl) == Some(device.name(rtnl)) => {
+                self.find_device(device, rtnl);
+            }
+            DeviceEvent::Up | DeviceEvent::Unregister => {}
+        }
         match event {
             DeviceEvent::Unregister if self.joined(rtnl) == Some(device.index()) => {
                 self.leave(rtnl);
@@ -480,8 +492,23 @@ impl Namespace {
         gone
     }
 
+    /// The underlay device is there again, with another index.
+    fn find_device(&self, device: &Device, rtnl: &mut Rtnl) {
+        *self.lost_device.get_mut(rtnl) = None;
+        let found = self.settings.get(rtnl).copy().and_then(|mut settings| {
+            settings.device = device.index();
+            self.configure(settings, rtnl)
+        });
+        // Else the group is joined, and the device found, when it comes up the next time.
+        match found {
+            Ok(()) => netlink::notify_host(self, abi::cmd::HOST_SET_NTF, rtnl),
+            Err(_) => *self.lost_device.get_mut(rtnl) = Some(device.name(rtnl)),
+        }
+    }
+
     /// The underlay device is chosen by command from now on, not by the module's parameter.
     pub(crate) fn choose_device(&self, rtnl: &mut Rtnl) {
+        *self.lost_device.get_mut(rtnl) = None;
         *self.device_chosen.get_mut(rtnl) = true;
     }
 

@@ -66,6 +66,17 @@ wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
 reaches a1 10.0.0.2
 wait_for 5 "sent with TTL 7" grep -q 'ttl 7,' /tmp/ttl
 refused "a device that is not there" nosuch -n h1 host set --device nosuch
+# It goes, and comes back as another one.
+rejoined() { [ "$("$VN" -n h1 -j host status | jq -r .joined)" = "$("$VN" -n h1 -j host status | jq -r .device)" ]; }
+ip -n h1 link delete eth0
+ip -n lan link add h1 type veth peer name eth0 netns h1
+ip -n lan link set h1 master lan up
+ip -n h1 addr add 192.0.2.1/24 dev eth0
+ip -n h1 link set eth0 up
+ip -n h1 route add 224.0.0.0/4 dev eth0
+wait_for 10 "the underlay device is found by its name, and the group joined" rejoined
+equal "it is the new one" "$("$VN" -n h1 -j host status | jq -r .device)" "$(ip -n h1 -j link show eth0 | jq '.[0].ifindex')"
+reaches a1 10.0.0.2
 "$VN" -n h1 host set --device none
 
 # The underlay goes away and comes back.
