@@ -64,7 +64,7 @@ fn sealed_with(key: [u8; 32]) -> Seal {
     let mut seal = Seal::default();
     let mut settings = Settings::default();
     assert!(settings.set(Setting::Seal, 2));
-    let key = Key::from_bytes(key);
+    let key = Box::new(Key::from_bytes(key));
     let _ = seal.give(1, None, key, Instant::from_millis(0));
     let _ = seal.renew(VnetId::from_bytes([5; 16]), &settings);
     seal

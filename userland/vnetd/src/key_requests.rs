@@ -48,11 +48,12 @@ pub(crate) fn new(of: &mut Host, attributes: &Attributes<'_>) -> Result<(), Refu
     let slot = slot.and_then(|slot| Slot::ALL.into_iter().find(|one| *one as u32 == slot));
     let id = net_of(of, attributes, key::NET)?;
     let now = of.shared.clock.now();
+    let key = Box::new(Key::from_bytes(*bytes));
     let Some(net) = of.net_mut(&id) else {
         return Err(Errno::ENOENT.into());
     };
     // The same again is nothing new.
-    if !net.seal.give(index, slot, Key::from_bytes(*bytes), now)? {
+    if !net.seal.give(index, slot, key, now)? {
         return Ok(());
     }
     of.renew_keys(&id)?;

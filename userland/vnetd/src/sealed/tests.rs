@@ -14,8 +14,8 @@ fn id() -> VnetId {
     VnetId::from_bytes([5; 16])
 }
 
-fn key(number: u8) -> Key {
-    Key::from_bytes([number; 32])
+fn key(number: u8) -> Box<Key> {
+    Box::new(Key::from_bytes([number; 32]))
 }
 
 fn at(millis: u64) -> Instant {
