@@ -13,4 +13,4 @@ mod window;
 pub use admission::{Cookies, COOKIE_LEN};
 pub use derive::{Cipher, Hmac, Key, Mode, KEY_LEN};
 pub use slots::{Loaded, Slot, Slots, COUNTER_LAST, COUNTER_WARN};
-pub use window::{Replayed, Window, WINDOW};
+pub use window::{Replayed, WideWindow, Window, WindowOf, WIDE_WINDOW, WINDOW};

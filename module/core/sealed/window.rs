@@ -3,11 +3,11 @@
 //! Which messages of a sender were there (RFC 6479: a ring of bits that is cleared as it moves on).
 
 /// How many messages back one may be late.
-pub const WINDOW: u64 = 2048;
+pub const WINDOW: u64 = Window::SIZE;
+/// The same with a [`WideWindow`].
+pub const WIDE_WINDOW: u64 = WideWindow::SIZE;
 
 const WORD: u64 = u64::BITS as u64;
-/// One word more than the window, so that moving on never clears what still counts.
-const WORDS: usize = (WINDOW / WORD) as usize + 1;
 
 /// The message was there already, or is too late to tell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,14 +19,24 @@ pub enum Replayed {
 }
 
 /// The last messages of one sender. It is looked at after a message was opened, never before: who cannot seal cannot move it.
+///
+/// It has one word more than it reaches back, so that moving on never clears what still counts.
 #[derive(Clone, Debug)]
-pub struct Window {
+pub struct WindowOf<const WORDS: usize> {
     /// The largest counter that was there.
     last: u64,
     bits: [u64; WORDS],
 }
 
-impl Window {
+/// A window of 2,048 messages.
+pub type Window = WindowOf<33>;
+/// A window of 32,768 messages: for who takes messages of one sender out of several queues by threads that may have to wait for a processor.
+pub type WideWindow = WindowOf<513>;
+
+impl<const WORDS: usize> WindowOf<WORDS> {
+    // CAST: a number of words.
+    const SIZE: u64 = (WORDS as u64 - 1) * WORD;
+
     /// Everything up to this counter counts as seen.
     pub fn starting_after(counter: u64) -> Self {
         let mut window = Self {
@@ -64,7 +74,7 @@ impl Window {
                 }
             }
             self.last = counter;
-        } else if self.last.saturating_sub(counter) >= WINDOW {
+        } else if self.last.saturating_sub(counter) >= Self::SIZE {
             return Err(Replayed::Late);
         }
         let bit = 1_u64 << (counter % WORD);

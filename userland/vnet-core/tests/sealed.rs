@@ -13,7 +13,8 @@ use sha2::Sha256;
 
 use vnet_core::sealed::derive::{Purpose, Root};
 use vnet_core::sealed::{
-    Cipher, Cookies, Hmac, Key, Loaded, Mode, Replayed, Slot, Slots, Window, WINDOW,
+    Cipher, Cookies, Hmac, Key, Loaded, Mode, Replayed, Slot, Slots, WideWindow, Window, WindowOf,
+    WIDE_WINDOW, WINDOW,
 };
 use vnet_core::wire::{
     Hello, HelloStep, Message, Opened, Relay, SealedHeader, VarpMessage, SEALED_HEADER_LEN,
@@ -265,11 +266,44 @@ struct Model {
 }
 
 impl Model {
-    fn take(&mut self, counter: u64) -> bool {
-        let late = self.last.saturating_sub(counter) >= WINDOW;
+    fn take(&mut self, counter: u64, window: u64) -> bool {
+        let late = self.last.saturating_sub(counter) >= window;
         self.last = self.last.max(counter);
         counter > self.start && !late && self.seen.insert(counter)
     }
+}
+
+/// Whether a window takes what it has to, and nothing else, when counters go such steps.
+fn takes_each_once<const WORDS: usize>(
+    mut window: WindowOf<WORDS>,
+    size: u64,
+    start: u64,
+    steps: &[i64],
+) -> Result<(), TestCaseError> {
+    let mut model = Model {
+        start,
+        last: start,
+        seen: BTreeSet::new(),
+    };
+    let mut at = start;
+    for step in steps {
+        let counter = at.saturating_add_signed(*step);
+        prop_assert_eq!(
+            window.take(counter).is_ok(),
+            model.take(counter, size),
+            "{} after {}",
+            counter,
+            at
+        );
+        at = at.max(counter);
+        prop_assert_eq!(window.last(), at);
+    }
+    Ok(())
+}
+
+#[test]
+fn how_far_back_windows_reach() {
+    assert_eq!((WINDOW, WIDE_WINDOW), (2_048, 32_768));
 }
 
 proptest! {
@@ -281,14 +315,17 @@ proptest! {
             1..400,
         ),
     ) {
-        let mut window = Window::starting_after(start);
-        let mut model = Model { start, last: start, seen: BTreeSet::new() };
-        let mut at = start;
-        for step in steps {
-            let counter = at.saturating_add_signed(step);
-            prop_assert_eq!(window.take(counter).is_ok(), model.take(counter), "{} after {}", counter, at);
-            at = at.max(counter);
-            prop_assert_eq!(window.last(), at);
-        }
+        takes_each_once(Window::starting_after(start), WINDOW, start, &steps)?;
+    }
+
+    #[test]
+    fn so_does_the_wide_one(
+        start in prop_oneof![Just(0), 0..100_000_u64, Just(u64::MAX - 50_000)],
+        steps in prop::collection::vec(
+            prop_oneof![8 => -80..80_i64, 2 => -33_000..33_000_i64, 1 => 0..70_000_i64],
+            1..400,
+        ),
+    ) {
+        takes_each_once(WideWindow::starting_after(start), WIDE_WINDOW, start, &steps)?;
     }
 }

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
-use vnet_core::sealed::{COOKIE_LEN, Cookies, Window};
+use vnet_core::sealed::{COOKIE_LEN, Cookies, WideWindow};
 use vnet_core::{Bucket, Instant, VnetId};
 
 use super::cipher::{HmacSha256, random_key};
@@ -18,8 +18,8 @@ use crate::shared::locked;
 /// A sender.
 pub(crate) struct Known {
     number: u64,
-    /// None when it was forgotten.
-    window: Mutex<Option<Window>>,
+    /// None when it was forgotten. Wide, as workers are ahead of each other.
+    window: Mutex<Option<Box<WideWindow>>>,
     /// When it was heard last.
     heard: AtomicU64,
 }
@@ -39,7 +39,7 @@ impl Known {
     fn new(number: u64, counter: u64, now: Instant) -> Self {
         Self {
             number,
-            window: Mutex::new(Some(Window::starting_after(counter))),
+            window: Mutex::new(Some(Box::new(WideWindow::starting_after(counter)))),
             heard: AtomicU64::new(now.as_millis()),
         }
     }
