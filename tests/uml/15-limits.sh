@@ -8,7 +8,8 @@
 load
 hosts 2
 net h1 0005 --max-macs 10
-net h2 0005
+# It announces nothing: an announcement after a flush would teach again.
+net h2 0005 --announces 0
 vm a1 h1 0005 10.0.0.1
 vm a2 h2 0005 10.0.0.2
 reaches a1 10.0.0.2
