@@ -192,24 +192,25 @@ one_direction() {
 
 # pair NAME MTU: hosts NAME1 and NAME2, with everything between them.
 pair() {
-	local p=$1 mtu=$2 i
+	local p=$1 mtu=$2 i mac
 	space "${p}1" "${p}2"
 	"$VN" key generate --file "/tmp/$p.key"
 	ip -n "${p}1" link add eth0 mtu "$mtu" address $NEAR type veth peer name eth0 netns "${p}2" mtu "$mtu" address $FAR
 	for i in 1 2; do
+		[ $i = 1 ] && mac=$NEAR || mac=$FAR
 		ip -n "$p$i" link set eth0 up
 		ip -n "$p$i" addr add "192.0.2.$i/24" dev eth0
 		"$VN" -n "$p$i" host set --group none --flood peers --device eth0
-		tunnels "$p$i" eth0 "192.0.2.$i" "192.0.2.$((3 - i))" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
+		tunnels "$p$i" eth0 "192.0.2.$i" "192.0.2.$((3 - i))" $mac
 		ip -n "$p$i" addr add "10.1.0.$i/24" dev vx
 		ip -n "$p$i" addr add "10.2.0.$i/24" dev gv
 		ip -n "$p$i" addr add "10.5.0.$i/24" dev vnif0005
-		customer "$p$i" vx "10.6.0.$i" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
-		customer "$p$i" vn "10.7.0.$i" "$([ $i = 1 ] && echo $NEAR || echo $FAR)"
+		customer "$p$i" vx "10.6.0.$i" $mac
+		customer "$p$i" vn "10.7.0.$i" $mac
 		# The cipher of WireGuard, and all encrypted, too.
 		"$VN" -n "$p$i" net create 0009 --seal conf --cipher chacha20-poly1305
 		"$VN" -n "$p$i" key set 0009 --file "/tmp/$p.key"
-		ip -n "$p$i" link set vnif0009 up
+		ip -n "$p$i" link set vnif0009 address $mac up
 		ip -n "$p$i" addr add "10.8.0.$i/24" dev vnif0009
 		[ -x "$WG" ] || continue
 		ip -n "$p$i" link add wg type wireguard
@@ -222,7 +223,8 @@ pair() {
 		on "$p$i" "$WG" set wg peer "$("$WG" pubkey <"/tmp/$p$((3 - i)).key")" endpoint "192.0.2.$((3 - i)):51820" allowed-ips 10.4.0.0/24
 		ip -n "$p$i" link set wg mtu $((mtu - 80)) up
 		# What one would use for a sealed Ethernet otherwise.
-		ip -n "$p$i" link add vxwg mtu $((mtu - 80 - 50)) type vxlan id 9 local "10.4.0.$i" remote "10.4.0.$((3 - i))" dstport 4790
+		[ $i = 1 ] && mac=$NEAR || mac=$FAR
+		ip -n "$p$i" link add vxwg address $mac mtu $((mtu - 80 - 50)) type vxlan id 9 local "10.4.0.$i" remote "10.4.0.$((3 - i))" dstport 4790
 		ip -n "$p$i" link set vxwg up
 		ip -n "$p$i" addr add "10.9.0.$i/24" dev vxwg
 	done

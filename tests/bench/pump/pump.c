@@ -16,7 +16,7 @@
  *	burst=N			how many go with softirqs off, as in one poll of a driver
  *	room=N			received with this much room in front besides what every driver leaves (NET_SKB_PAD)
  *	vary=AT:WIDTH:COUNT	the WIDTH bytes at AT take COUNT values in turn, from the frame's own upwards; as often as needed
- *	wait=1			after each burst, wait until the sinks have got as many
+ *	wait=1			after each burst, wait until the sinks have got as many, for 5 s at most
  *
  * What is read back is "sent arrived ns median least cycles": the last three are of a chunk, nanoseconds and the time stamp
  * counter's.
@@ -196,12 +196,16 @@ static int burst(const struct run *run, u64 number, unsigned int count)
 	return err;
 }
 
-static void await(u64 expected)
+static int await(u64 expected)
 {
 	ktime_t end = ktime_add_ms(ktime_get(), 5000);
 
-	while (atomic64_read(&arrived) < expected && ktime_before(ktime_get(), end))
+	while (atomic64_read(&arrived) < expected) {
+		if (ktime_after(ktime_get(), end))
+			return -ETIMEDOUT;
 		schedule();
+	}
+	return 0;
 }
 
 static int compare(const void *a, const void *b)
@@ -233,8 +237,8 @@ static int go(const struct run *run)
 			n = min(run->burst, run->chunk - i);
 			err = burst(run, number, n);
 			number += n;
-			if (run->wait)
-				await(before + number);
+			if (!err && run->wait)
+				err = await(before + number);
 		}
 		cycles[c] = get_cycles() - stamp;
 		ns[c] = ktime_get_ns() - ns[c];
