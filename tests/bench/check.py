@@ -15,7 +15,7 @@ def expected(part):
         "small": [f"small/{d}/{name}" for d in ("TX", "RX") for name in ONE_WAY]
         + [f"small/TX/{name}xen" for name in KINDS] + [f"both/{name}" for name in TUNNELS if not name.endswith("br")],
         "count": [f"count/{d}/{name}" for d in ("TX", "RX") for name in ONE_WAY] + ["count/TX/vnet-flow", "count/TX/vnetbr-flow"]
-        + [f"count/tcp/{name}" for name in TUNNELS if name not in ("wireguard", "vxlanwg")],
+        + [f"count/tcp/{mtu}/{name}" for mtu in (1500, 9000) for name in TUNNELS if name not in ("wireguard", "vxlanwg")],
         "latency": [f"latency/{name}" for name in TUNNELS],
         "macs": [f"macs/{way}/{d}/{k}/{n}" for way in ("one", "all") for d in ("TX", "RX") for k in KINDS for n in (1, 1000)],
         "vnets": [f"vnets/{d}/{k}/{n}" for d in ("TX", "RX") for k in KINDS for n in (1, 16)],

@@ -22,7 +22,7 @@ measure() {
 	. $here/lib.sh
 	# shellcheck source=/dev/null
 	. $here/frames.sh
-		lone u
+	lone u
 	tunnels u und 192.0.2.1 192.0.2.2 "$NEAR"
 	ports u
 	teach u
@@ -41,10 +41,15 @@ measure() {
 		answer=$(one_direction u TX "$c" "${VNET_PACKETS:-6400}" 64)
 		value "count/TX/$c-flow" "$answer"
 	done
-	pair h 1500
-	serve h
-	# The seconds are of the clock that counts instructions.
-	for c in $WITH_TCP; do plain "count/tcp/$c" tcp "$(place h 1 "$c")" "$(where "$c")" 1; done
+	local mtu
+	for mtu in 1500 9000; do
+		pair "h$mtu-" $mtu
+		serve "h$mtu-"
+		# The seconds are of the clock that counts instructions. Where segments begin is chance, so more than once.
+		for _ in $(seq "${VNET_ROUNDS:-1}"); do
+			for c in $WITH_TCP; do plain "count/tcp/$mtu/$c" tcp "$(place "h$mtu-" 1 "$c")" "$(where "$c")" 1; done
+		done
+	done
 }
 # trace: what profile.py reads. While instructions are written down, this shell does nothing but give the pump its command; it waits
 # for a line before and after.

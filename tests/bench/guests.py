@@ -139,9 +139,9 @@ def counting_guest(words):
         ]
 
 
-def count(figures, packets, seconds):
-    """How many instructions a packet takes in Debian's kernel."""
-    with counting_guest([f"VNET_PACKETS={packets}", f"VNET_SECONDS={seconds}"]) as command:
+def count(figures, packets, seconds, rounds):
+    """How many instructions a packet takes in Debian's kernel; of streams of so many seconds, in so many rounds."""
+    with counting_guest([f"VNET_PACKETS={packets}", f"VNET_SECONDS={seconds}", f"VNET_ROUNDS={rounds}"]) as command:
         listen(command, figures, f"{BUILD}/count.log", 600, lambda text: None)
 
 

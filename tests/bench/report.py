@@ -99,9 +99,9 @@ class Report:
                    ["", "transmit", "receive", "transmit and receive"],
                    [[NAMES[n]] + [spread(self.values(key, each), 0) for key in (f"small/TX/{n}", f"small/RX/{n}", f"both/{n}")]
                     for n in ["none"] + kernel + ["vxlanxen", "vnetxen"]])
-        self.table("Instructions: small packets, and TCP", "Debian's kernel, counted by QEMU. TCP: sender, receiver and both hosts, MTU 1500.", ["", "transmit", "receive", "TCP, for each KiB"],
+        self.table("Instructions: small packets, and TCP", "Debian's kernel, counted by QEMU. TCP: sender, receiver and both hosts, for each KiB.", ["", "transmit", "receive", "TCP, MTU 1500", "TCP, MTU 9000"],
                    [[NAMES[n]] + [spread(self.values(f"count/{d}/{n}", instructions), 0) for d in ("TX", "RX")]
-                    + [spread(self.values(f"count/tcp/{n}", each_kib), 0)]
+                    + [spread(self.values(f"count/tcp/{mtu}/{n}", each_kib), 0) for mtu in (1500, 9000)]
                     for n in ["none"] + kernel + ["vxlanxen", "vnetxen", "vnet-flow", "vnetbr-flow"]])
         self.table("Request and response: microseconds", "", ["", "median", "99th percentile"],
                    [[NAMES[n]] + [spread(self.values(f"latency/{n}", lambda f, p=p: f[p] / 1000), 1) for p in ("p50", "p99")] for n in kernel])
@@ -158,7 +158,9 @@ class Report:
                 for prefix, of, unit in (("small", each, "time"), ("count", instructions, "instructions")):
                     target(f"small packets, {name}{where}: vnet / vxlan, {unit}",
                            self.ratios(f"{prefix}/{d}/vnet{suffix}", f"{prefix}/{d}/vxlan{suffix}", of), 1, False, 3)
-            target(f"TCP{where}: vxlan / vnet, instructions", self.ratios(f"count/tcp/vxlan{suffix}", f"count/tcp/vnet{suffix}", each_kib), 1, True, 3)
+            for mtu in (1500, 9000):
+                target(f"TCP, MTU {mtu}{where}: vxlan / vnet, instructions",
+                       self.ratios(f"count/tcp/{mtu}/vxlan{suffix}", f"count/tcp/{mtu}/vnet{suffix}", each_kib), 1, True, 3)
         for way, name in (("one", "one of them"), ("all", "all in turn")):
             for d, direction in (("TX", "transmit"), ("RX", "receive")):
                 for k in ("vnet", "vxlan"):
