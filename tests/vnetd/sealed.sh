@@ -34,6 +34,7 @@ captured() {
 attacker() {
 	local command=$1 device=$2
 	shift 2
+	# shellcheck disable=SC2034 # for who reads this file
 	printed=$(on lan "$HERE/sealed.py" "$command" "$device" "$@") || fail "sealed.py $command"
 }
 # rises TEXT HOST COUNTER BEFORE BY, host_rises TEXT HOST COUNTER BEFORE BY: a counter of vnet 0005, or of the host, rises by just so much.

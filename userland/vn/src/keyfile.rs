@@ -155,7 +155,7 @@ fn parse(bytes: &[u8]) -> Option<Secret> {
     let value = |digit: u8| char::from(digit).to_digit(16);
     for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
         let [high, low] = *pair else { return None };
-        *byte = u8::try_from(value(high)? << 4 | value(low)?).ok()?;
+        *byte = u8::try_from((value(high)? << 4) | value(low)?).ok()?;
     }
     Some(key)
 }
