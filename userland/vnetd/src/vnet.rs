@@ -128,6 +128,8 @@ impl Vnet {
             let places = (0..frames).map(|_| Held::unused()).collect();
             Resolver::new(vec![Pending::UNUSED; most], places)
         });
+        // While the work looks into the table, an address may become known there: then who made it known has to come here, and wait.
+        self.unresolved.fetch_add(1, SeqCst);
         let done = work(resolver);
         self.unresolved.store(resolver.pending().len(), SeqCst);
         let due = resolver.next_due();
