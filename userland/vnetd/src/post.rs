@@ -18,7 +18,7 @@ use crate::sealed;
 use crate::shared::{Net, Shared, Underlay};
 use crate::sys::{self, Control, RawAddress};
 use crate::tx::reason;
-use crate::udp::{self, DATAGRAM_MAX, Envelope, Family, SEGMENTS_MAX};
+use crate::udp::{self, DATAGRAM_MAX, Envelope, Family, Patience, SEGMENTS_MAX};
 use crate::worker::Worker;
 
 /// Letters, and bytes, that wait at most.
@@ -213,8 +213,10 @@ impl Worker {
             })
             .collect();
         let mut start = 0;
+        // One for all: a full socket holds everything up once, not once for each letter.
+        let mut patience = Patience::default();
         for end in ends {
-            self.dispatch_run(underlay, &mut post, start..end);
+            self.dispatch_run(underlay, &mut post, start..end, &mut patience);
             start = end;
         }
         post.letters.clear();
@@ -223,7 +225,13 @@ impl Worker {
     }
 
     /// Sends letters that go out of one socket and may all be fragmented, or none.
-    fn dispatch_run(&mut self, underlay: &Underlay, post: &mut Post, range: Range<usize>) {
+    fn dispatch_run(
+        &mut self,
+        underlay: &Underlay,
+        post: &mut Post,
+        range: Range<usize>,
+        patience: &mut Patience,
+    ) {
         let Some(run @ [first, ..]) = post.letters.get(range) else {
             return;
         };
@@ -263,7 +271,7 @@ impl Worker {
                 // What is wrong is wrong with the next one, or it is the only one.
                 _ => {
                     let bytes = post.bytes.get(next.range.clone()).unwrap_or_default();
-                    self.dispatch_alone(fd, next, bytes, &mut post.whole);
+                    self.dispatch_alone(fd, next, bytes, &mut post.whole, patience);
                     done += 1;
                 }
             }
@@ -277,15 +285,20 @@ impl Worker {
         letter: &Letter,
         bytes: &[u8],
         whole: &mut bool,
+        patience: &mut Patience,
     ) {
         if letter.is_several() && *whole {
             let size = u16::try_from(letter.size).ok();
-            match udp::send(fd, &letter.envelope, &[bytes], size) {
+            match udp::send(fd, &letter.envelope, &[bytes], size, patience) {
                 Ok(()) => return letter.sent(&self.shared, bytes.len()),
                 // This kernel, or this device, cannot.
                 Err(Errno::EOPNOTSUPP | Errno::ENOPROTOOPT | Errno::EIO) => *whole = false,
                 // Too large for the path, each of them.
-                Err(_) => {}
+                Err(Errno::EMSGSIZE | Errno::EINVAL) => {}
+                Err(error) => {
+                    let count = bytes.len().div_ceil(letter.size.max(1));
+                    return (0..count).for_each(|_| letter.tally.lost(error));
+                }
             }
         }
         let wrap = letter
@@ -294,7 +307,7 @@ impl Worker {
             .map_or(&[][..], ForwardHeader::as_bytes);
         let mut told = false;
         for piece in bytes.chunks(letter.size.max(1)) {
-            match udp::send(fd, &letter.envelope, &[wrap, piece], None) {
+            match udp::send(fd, &letter.envelope, &[wrap, piece], None, patience) {
                 Ok(()) => letter.sent(&self.shared, piece.len()),
                 Err(error) => {
                     letter.tally.lost(error);

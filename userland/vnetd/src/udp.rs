@@ -5,6 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
@@ -327,19 +328,43 @@ impl Envelope {
     }
 }
 
-/// Milliseconds for which is waited for room in a full socket, which holds back the senders behind the TAP.
-const PATIENCE: u16 = 20;
+/// How long is still waited for room in full sockets, which holds back the senders behind the TAP.
+pub(crate) struct Patience(Duration);
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self(Duration::from_millis(20))
+    }
+}
+
+impl Patience {
+    /// Waits for room. False if there is no time left.
+    fn wait(&mut self, fd: BorrowedFd<'_>) -> bool {
+        let left = u16::try_from(self.0.as_millis()).unwrap_or(0);
+        if left == 0 {
+            return false;
+        }
+        let begin = Instant::now();
+        let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
+        let _ = poll(&mut fds, PollTimeout::from(left));
+        // Room that is not enough costs time, too.
+        let waited = begin.elapsed().max(Duration::from_millis(1));
+        self.0 = self.0.saturating_sub(waited);
+        true
+    }
+}
 
 /// Sends a datagram of several pieces, or several datagrams of `segment` bytes each.
 ///
 /// # Errors
 ///
-/// EMSGSIZE if it is larger than the path and must not be fragmented.
+/// EMSGSIZE if it is larger than the path and must not be fragmented; EAGAIN if the socket stays full.
 pub(crate) fn send(
     fd: BorrowedFd<'_>,
     envelope: &Envelope,
     pieces: &[&[u8]],
     segment: Option<u16>,
+    patience: &mut Patience,
 ) -> nix::Result<()> {
     let (to, control) = envelope.raw(segment);
     let mut tries = 0;
@@ -348,16 +373,15 @@ pub(crate) fn send(
             Ok(_) => return Ok(()),
             Err(error) => error,
         };
-        tries += 1;
         match error {
-            Errno::EINTR => continue,
-            Errno::EAGAIN if tries < 3 => {
-                let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-                let _ = poll(&mut fds, PollTimeout::from(PATIENCE));
-            }
+            Errno::EINTR => {}
+            Errno::EAGAIN if patience.wait(fd) => {}
             // Perhaps what the network reports of an earlier datagram: then once more.
             Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH | Errno::EPROTO
-                if tries < 3 && sys::take_error(fd).is_some() => {}
+                if tries < 2 && sys::take_error(fd).is_some() =>
+            {
+                tries += 1;
+            }
             error => return Err(error),
         }
     }
