@@ -282,6 +282,12 @@ impl Host {
         self.sources = sources;
     }
 
+    /// By which of our addresses a host knows us, if there is a way to it.
+    pub(crate) fn source_to(&mut self, host: IpAddr) -> Option<IpAddr> {
+        let (_, source) = self.rtnl.route_to(host, self.settings.device)?;
+        source
+    }
+
     /// Shows the workers how things are.
     pub(crate) fn publish(&mut self) {
         let underlay_mtu = self.underlay_mtu();

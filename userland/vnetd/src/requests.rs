@@ -202,10 +202,6 @@ impl Asked {
     /// What is to be told if it could not be done, and the offset of the attribute at fault.
     pub(crate) fn refusal(&self, error: Errno) -> (Refusal, Option<u32>) {
         match error {
-            Errno::EDESTADDRREQ => {
-                let text = "there is neither a group nor a peer to ask";
-                (Refusal::new(error, text), None)
-            }
             Errno::EMSGSIZE => {
                 let text = "larger than the path carries without fragments";
                 (Refusal::new(error, text), self.offset)
@@ -771,11 +767,27 @@ fn ask(of: &mut Host, attributes: &Attributes<'_>) -> Result<Asked, Refusal> {
         let text = "a MAC that is a group is not the address of a machine";
         return Err(Refusal::new(Errno::EINVAL, text).blame(probe::MAC));
     }
+    let size = in_range(attributes, probe::SIZE, abi::PROBE_SIZE_RANGE)?;
     let to = match attributes.get(probe::ADDR) {
         Some(_) => Some(host_address(of, attributes, probe::ADDR)?),
+        None if size.is_some() => {
+            let text = "a size is for one host only";
+            return Err(Refusal::new(Errno::EINVAL, text).blame(probe::SIZE));
+        }
         None => None,
     };
-    let size = in_range(attributes, probe::SIZE, abi::PROBE_SIZE_RANGE)?.unwrap_or_default();
+    let size = size.unwrap_or_default();
+    // With the address by which that host knows us.
+    let to = match to {
+        Some(to) => {
+            let Some(ours) = of.source_to(to) else {
+                let text = "the underlay has no route to the host";
+                return Err(Refusal::new(Errno::ENETUNREACH, text).blame(probe::ADDR));
+            };
+            Some((to, ours))
+        }
+        None => None,
+    };
     let Some(net) = of.net(&id) else {
         return Err(Errno::ENOENT.into());
     };

@@ -191,7 +191,8 @@ pub(crate) enum Job {
     Probe {
         id: VnetId,
         mac: Mac,
-        to: Option<IpAddr>,
+        /// A host, and the address by which it knows us; everyone if there is none.
+        to: Option<(IpAddr, IpAddr)>,
         size: usize,
         /// By which who asked knows what has become of it.
         ticket: u64,

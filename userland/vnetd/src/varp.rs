@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use vnet_core::abi::NetCounter;
-use vnet_core::varp::{Due, Judged, judge};
+use vnet_core::varp::{Due, Fate, Judged, judge};
 use vnet_core::wire::{VarpMessage, VarpOpcode};
 use vnet_core::{Mac, Setting};
 
@@ -153,6 +153,7 @@ impl Worker {
         if was_unknown {
             net.vnet.count(NetCounter::Resolved);
         }
+        let mut is_unlearned = false;
         while let Some(mut frame) = net
             .vnet
             .with_resolver(&self.shared, |resolver| resolver.take(mac))
@@ -164,8 +165,24 @@ impl Worker {
                 // It has appeared here, where the bridge has reached it.
                 None if net.vnet.table.is_here(mac) => net.vnet.count(NetCounter::HoldDropped),
                 // The table has no room for it.
-                None => self.flood_held(underlay, net, &mut frame),
+                None => {
+                    is_unlearned = true;
+                    let now = self.shared.clock.now();
+                    let fate = net.vnet.with_resolver(&self.shared, |resolver| {
+                        resolver.flood(frame, now, &net.settings)
+                    });
+                    match fate {
+                        Fate::Flood(mut frame) => self.flood_held(underlay, net, &mut frame),
+                        Fate::Drop(_) | Fate::Held => net.vnet.count(NetCounter::UnknownDropped),
+                    }
+                }
             }
+        }
+        if is_unlearned {
+            let now = self.shared.clock.now();
+            net.vnet.with_resolver(&self.shared, |resolver| {
+                resolver.unlearned(mac, now, &net.settings);
+            });
         }
     }
 
@@ -278,53 +295,37 @@ impl Worker {
         }
     }
 
-    /// Sends the question of the command `probe`, padded to so many bytes.
+    /// Sends the question of the command `probe`: to everyone, or to one host, that knows us by the second address, padded to
+    /// so many bytes.
     pub(crate) fn probe(
         &mut self,
         world: &World,
         net: &Arc<Net>,
         mac: Mac,
-        to: Option<IpAddr>,
+        to: Option<(IpAddr, IpAddr)>,
         size: usize,
     ) -> nix::Result<()> {
-        let underlay = world.underlay.as_deref().ok_or(Errno::ENETDOWN)?;
-        let everyone = underlay.everyone();
-        let (plain, wrapped) = match &to {
-            Some(to) => (std::slice::from_ref(to), &[][..]),
-            None => (everyone.plain, everyone.wrapped),
+        let underlay = world.underlay.as_deref().ok_or(Errno::ENODEV)?;
+        let Some((to, ours)) = to else {
+            self.ask(underlay, net, mac);
+            return Ok(());
         };
-        if plain.is_empty() && wrapped.is_empty() {
-            return Err(Errno::EDESTADDRREQ);
-        }
-        let shared = self.shared.clone();
-        let question = |ours: Option<&IpAddr>| {
-            let ours = ours.copied().unwrap_or(IpAddr::from([0; 4]));
-            let message = VarpMessage {
-                opcode: VarpOpcode::Request,
-                id: net.vnet.id,
-                mac,
-                addr: ours.into(),
-            };
-            let packed = net.pack_message(&shared, &message.emit(), size);
-            // As the module says it.
-            packed.map_err(|_| Errno::ENOKEY)
+        let message = VarpMessage {
+            opcode: VarpOpcode::Request,
+            id: net.vnet.id,
+            mac,
+            addr: ours.into(),
         };
-        for to in plain {
-            let bytes = question(
-                underlay
-                    .sources
-                    .get(to)
-                    .or(underlay.sources.values().next()),
-            )?;
-            self.send(underlay, &underlay.envelope(*to), true, &[&bytes])?;
-            net.vnet.count(NetCounter::TxRequest);
-        }
-        let nobody = unspecified(everyone.group);
-        for peer in wrapped {
-            let bytes = question(underlay.sources.get(peer))?;
-            self.forward(underlay, nobody, everyone.group, *peer, &bytes)?;
-            net.vnet.count(NetCounter::TxRequest);
-        }
+        let packed = net.pack_message(&self.shared, &message.emit(), size);
+        let bytes = packed.map_err(|reason| {
+            net.vnet.count(reason);
+            Errno::ENOKEY
+        })?;
+        // Who asks for a size wants to know whether it gets through.
+        let strict = size > 0;
+        self.send(underlay, &underlay.envelope(to), strict, &[&bytes])
+            .inspect_err(|error| net.vnet.count(reason(*error)))?;
+        net.vnet.count(NetCounter::TxRequest);
         Ok(())
     }
 
