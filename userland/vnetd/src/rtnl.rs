@@ -448,21 +448,23 @@ fn text(kind: u16, text: &str) -> nix::Result<Vec<u8>> {
 /// How many vnets the kernel module has in this network namespace; none if it is not loaded.
 pub(crate) fn module_nets() -> nix::Result<Option<usize>> {
     let mut requests = Requests::open(SockProtocol::NetlinkGeneric)?;
-    let mut payload = vec![CTRL_GETFAMILY, 1, 0, 0];
-    payload.extend(text(CTRL_FAMILY_NAME, vnet_core::abi::FAMILY)?);
+    // All families: the kernel would load a module for the name of one.
+    let all = [CTRL_GETFAMILY, 1, 0, 0];
     let mut family = None;
-    let asked = requests.ask(NLCTRL, 0, &payload, |data| {
+    requests.ask(NLCTRL, DUMP, &all, |data| {
         let attributes = Reader::new(data.get(4..).unwrap_or_default());
+        let (mut id, mut name) = (None, None);
         for attribute in attributes.map_while(Result::ok) {
-            if attribute.kind == CTRL_FAMILY_ID {
-                family = attribute.u16().ok();
+            match attribute.kind {
+                CTRL_FAMILY_ID => id = attribute.u16().ok(),
+                CTRL_FAMILY_NAME => name = Some(attribute.text()),
+                _ => {}
             }
         }
-    });
-    match asked {
-        Err(Errno::ENOENT) => return Ok(None),
-        done => done?,
-    }
+        if name.as_deref() == Some(vnet_core::abi::FAMILY) {
+            family = id;
+        }
+    })?;
     let Some(family) = family else {
         return Ok(None);
     };
