@@ -74,23 +74,14 @@ impl Asker for Wire {
     }
 }
 
-/// Asks; false if the question could not be sent on its way.
+/// Asks; false if the question could not be sent on its way, for whatever reason. That one host cannot be asked says nothing of others.
 pub(crate) fn try_ask(asker: &mut dyn Asker, probe: &Probe) -> Result<bool, Error> {
     match asker.ask(probe) {
         Ok(()) => Ok(true),
         Err(error) => match error.errno() {
-            Some(
-                Errno::ENETUNREACH
-                | Errno::EHOSTUNREACH
-                | Errno::EMSGSIZE
-                | Errno::ENODEV
-                | Errno::EADDRNOTAVAIL
-                | Errno::EAFNOSUPPORT
-                | Errno::EINVAL
-                | Errno::ENOENT
-                | Errno::ENOBUFS,
-            ) => Ok(false),
-            _ => Err(error),
+            // Not allowed to ask, or nobody to ask through.
+            None | Some(Errno::EPERM | Errno::EACCES) => Err(error),
+            Some(_) => Ok(false),
         },
     }
 }

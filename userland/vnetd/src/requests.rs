@@ -210,6 +210,11 @@ impl Asked {
                 let text = "the vnet is to be sealed and has no key, or its counter is used up";
                 (Refusal::new(error, text), None)
             }
+            // Who asks may well ask.
+            Errno::EPERM => {
+                let text = "a filter of this host drops the question";
+                (Refusal::new(Errno::EHOSTUNREACH, text), None)
+            }
             error => (Refusal::new(error, "cannot send the question"), None),
         }
     }
