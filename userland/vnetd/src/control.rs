@@ -68,6 +68,8 @@ enum Fate {
 /// The socket and who is connected.
 pub(crate) struct Control {
     listener: OwnedFd,
+    /// Given back when there is no other file descriptor.
+    spare: Option<File>,
     path: PathBuf,
     /// Held as long as the socket is ours.
     lock: Flock<File>,
@@ -192,6 +194,7 @@ impl Control {
         };
         Ok(Self {
             listener,
+            spare: File::open("/dev/null").ok(),
             path: path.to_owned(),
             lock,
             clients: HashMap::new(),
@@ -212,12 +215,26 @@ impl Control {
         drop(self.lock);
     }
 
+    /// Without a free file descriptor, who waits to be accepted would wake us for ever: sees the end at once. False if there was nobody.
+    fn turn_away(&mut self) -> bool {
+        self.spare = None;
+        let turned_away = sys::accept(&self.listener).is_ok();
+        self.spare = File::open("/dev/null").ok();
+        turned_away
+    }
+
     /// Takes in who has connected.
     pub(crate) fn accept(&mut self, epoll: &Epoll) {
         loop {
             let fd = match sys::accept(&self.listener) {
                 Ok(fd) => fd,
                 Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
+                Err(Errno::EMFILE | Errno::ENFILE) => {
+                    if self.turn_away() {
+                        continue;
+                    }
+                    return;
+                }
                 Err(_) => return,
             };
             if self.clients.len() >= CLIENTS {
@@ -514,6 +531,30 @@ mod tests {
         // Connected is connected: the socket's name is not needed any more.
         std::fs::remove_dir_all(&directory).expect("removed");
         (control, host, epoll, fd, FIRST_CLIENT)
+    }
+
+    #[test]
+    fn without_a_file_descriptor_who_comes_is_turned_away() {
+        let (mut control, _host, epoll, _fd, _token) = connected("away");
+        let directory = std::env::temp_dir().join(format!("vnetd-away-new-{}", std::process::id()));
+        std::fs::create_dir_all(&directory).expect("made");
+        let path = directory.join("control");
+        control.listener = listen_at(&path).expect("a socket");
+        assert!(!control.turn_away(), "nobody is there");
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket");
+        let address = UnixAddr::new(&path).expect("an address");
+        connect(fd.as_raw_fd(), &address).expect("connected");
+        assert!(control.turn_away());
+        assert!(control.spare.is_some(), "for the next one");
+        let mut byte = [0];
+        assert_eq!(
+            recv(fd.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT),
+            Ok(0)
+        );
+        control.accept(&epoll);
+        assert_eq!(control.clients.len(), 1, "who was there before");
+        std::fs::remove_dir_all(&directory).expect("removed");
     }
 
     /// Asks without reading until nothing more is answered. How many answers wait in the socket.

@@ -208,16 +208,17 @@ impl Worker {
         if !locked(&net.vnet.limits).corrections.allow(now, rate) {
             return net.vnet.count(NetCounter::VarpLimited);
         }
-        if let Some(ours) = origin.ours {
-            self.say_to(
-                underlay,
-                net,
-                VarpOpcode::Withdraw,
-                mac,
-                origin.source,
-                ours,
-            );
-        }
+        let Some(ours) = origin.ours else {
+            return net.vnet.count(NetCounter::TxNoRoute);
+        };
+        self.say_to(
+            underlay,
+            net,
+            VarpOpcode::Withdraw,
+            mac,
+            origin.source,
+            ours,
+        );
     }
 
     /// A VARP message for a vnet that is here.
@@ -272,16 +273,17 @@ impl Worker {
         if !locked(&net.vnet.limits).answers.allow(now, rate) {
             return net.vnet.count(NetCounter::VarpLimited);
         }
-        if let Some(ours) = origin.ours {
-            self.say_to(
-                underlay,
-                net,
-                VarpOpcode::Announce,
-                mac,
-                origin.source,
-                ours,
-            );
-        }
+        let Some(ours) = origin.ours else {
+            return net.vnet.count(NetCounter::TxNoRoute);
+        };
+        self.say_to(
+            underlay,
+            net,
+            VarpOpcode::Announce,
+            mac,
+            origin.source,
+            ours,
+        );
     }
 
     fn tell_answer(&self, net: &Arc<Net>, mac: Mac, from: IpAddr, care_of: IpAddr) {

@@ -333,12 +333,14 @@ impl Worker {
                 },
                 Err(Errno::EAGAIN) => break,
                 Err(Errno::EINTR) => {}
-                Err(_) => {
+                Err(Errno::EBADFD | Errno::EIO | Errno::ENODEV) => {
                     // The device is gone; the control thread hears of it by itself.
                     let _ = self.epoll.delete(queue);
                     self.taps.remove(&token);
                     break;
                 }
+                // Want of memory, for one: what waits is tried again in the next turn.
+                Err(_) => break,
             }
         }
     }
