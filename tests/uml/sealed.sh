@@ -114,8 +114,14 @@ repeated() {
 	on h3 ./frames.py say "${ADDRESS[h2]}" "${payloads[@]}"
 	wait_for 10 "backwards they are all taken" stat_is h2 rx-packets $((got + 19))
 	nothing_passes "but only once" ./frames.py say "${ADDRESS[h2]}" "${payloads[@]}"
-	on a1 ./frames.py send eth0 02:00:00:00:00:02 02:00:00:00:00:01 2100
-	wait_for 10 "2,100 later" counts_more h2 rx-packets $((got + 2119))
+	# More than are remembered. What the sender's queue has no room for does not count.
+	local many=2100
+	[ "${HOW[h2]}" != vnetd ] || many=32800
+	for _ in $(seq 100); do
+		! counts_more h2 rx-packets $((got + 19 + many)) || break
+		on a1 ./frames.py send eth0 02:00:00:00:00:02 02:00:00:00:00:01 1000
+	done
+	wait_for 10 "$many later" counts_more h2 rx-packets $((got + 19 + many))
 	before=$(stat_of h2 rx-replay)
 	nothing_passes "one that never was there is too late" ./frames.py say "${ADDRESS[h2]}" "$late"
 	equal "it is refused as if it had been" $(($(stat_of h2 rx-replay) - before)) 1

@@ -4,7 +4,7 @@
 //!
 //! What a change needs is made before anything is changed; what fails leaves everything as it was.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use vnet_core::{Instant, Mac, Setting, Settings, VnetId};
 use crate::log;
 use crate::message::Refusal;
 use crate::notice::Notice;
-use crate::rtnl::{Link, Requests};
+use crate::rtnl::{Addresses, Link, Requests};
 use crate::sealed::Seal;
 use crate::shared::{Job, Net, Shared, Underlay, World};
 use crate::tap::Tap;
@@ -145,7 +145,9 @@ pub(crate) struct Host {
     /// Whether the state file is to be written.
     pub(crate) dirty: bool,
     pub(crate) links: HashMap<u32, Link>,
-    pub(crate) own: Arc<HashSet<IpAddr>>,
+    pub(crate) own: Arc<Addresses>,
+    /// Name of the underlay device that has gone, by which it is known when it is there again.
+    pub(crate) lost_device: Option<String>,
     sources: HashMap<IpAddr, IpAddr>,
     pub(crate) sockets: Option<Arc<Sockets>>,
     flows: Option<Arc<Flows>>,
@@ -184,6 +186,7 @@ impl Host {
             dirty: false,
             links: HashMap::new(),
             own: Arc::default(),
+            lost_device: None,
             sources: HashMap::new(),
             sockets: None,
             flows: None,

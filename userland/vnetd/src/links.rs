@@ -140,6 +140,7 @@ impl Host {
             return;
         }
         self.bridge_appeared(&link.name);
+        self.find_device(&link);
         let differs = before.is_none_or(|before| before.mtu != link.mtu || before.up != link.up);
         if differs && self.sockets.is_some() {
             self.publish();
@@ -172,8 +173,25 @@ impl Host {
         }
     }
 
+    /// The underlay device may be there again, with another index.
+    fn find_device(&mut self, link: &Link) {
+        if !link.up || self.lost_device.as_ref() != Some(&link.name) {
+            return;
+        }
+        let mut settings = self.settings.clone();
+        settings.device = link.index;
+        // Else it is found when it comes up the next time.
+        if self.configure(settings, true).is_ok() {
+            self.lost_device = None;
+        }
+    }
+
     fn link_gone(&mut self, index: u32) {
-        self.links.remove(&index);
+        let gone = self.links.remove(&index);
+        if let Some(gone) = gone.filter(|_| self.settings.device == index) {
+            self.lost_device = Some(gone.name);
+            self.dirty = true;
+        }
         let own = |net: &&mut Local| net.index == index && !net.away;
         if let Some(net) = self.nets.iter_mut().find(own) {
             if net.vnet.tap.is_attached() {

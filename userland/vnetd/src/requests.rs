@@ -440,7 +440,7 @@ fn host_address(of: &Host, attributes: &Attributes<'_>, attribute: u16) -> Resul
     let address = address(attributes, attribute)?;
     let text = if of.is_own(address) {
         "the address is one of this host's own"
-    } else if !vnet_core::varp::is_host(address) {
+    } else if !vnet_core::varp::is_host(address) || of.own.is_broadcast(&address) {
         "not the address of a host"
     } else {
         return Ok(address);
@@ -584,6 +584,7 @@ fn host_set(of: &mut Host, attributes: &Attributes<'_>) -> Result<(), Refusal> {
             return Err(Refusal::new(Errno::EINVAL, text).blame(host::DEVICE));
         }
         settings.device = device;
+        of.lost_device = None;
     }
     of.configure(settings, true)
 }

@@ -3,7 +3,7 @@
 //! What the daemon asks the kernel over netlink: devices, addresses, routes, and whether the module is there.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -37,6 +37,7 @@ const IFLA_MTU: u16 = 4;
 const IFLA_MASTER: u16 = 10;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
+const IFA_BROADCAST: u16 = 4;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_PREFSRC: u16 = 7;
@@ -323,20 +324,28 @@ impl Requests {
     }
 
     /// All addresses of this host.
-    pub(crate) fn addresses(&mut self) -> nix::Result<HashSet<IpAddr>> {
-        let mut all = HashSet::new();
+    pub(crate) fn addresses(&mut self) -> nix::Result<Addresses> {
+        let mut all = Addresses::default();
         self.ask(RTM_GETADDR, DUMP, &[0; 8], |data| {
             let attributes = Reader::new(data.get(8..).unwrap_or_default());
-            let (mut local, mut other) = (None, None);
+            let (mut local, mut other, mut broadcast) = (None, None, None);
             for attribute in attributes.map_while(Result::ok) {
                 match attribute.kind {
                     IFA_LOCAL => local = address(attribute.value),
                     IFA_ADDRESS => other = address(attribute.value),
+                    IFA_BROADCAST => broadcast = address(attribute.value),
                     _ => {}
                 }
             }
             // Of a point-to-point device, the other is the peer's.
-            all.extend(local.or(other));
+            all.own.extend(local.or(other));
+            all.broadcasts.extend(broadcast);
+            // struct ifaddrmsg: family, length of the prefix.
+            if let (Some(IpAddr::V4(network)), Some(length @ 0..31)) = (other, data.get(1)) {
+                let hosts = u32::MAX.checked_shr(u32::from(*length)).unwrap_or(0);
+                let last = Ipv4Addr::from_bits(network.to_bits() | hosts);
+                all.broadcasts.insert(last.into());
+            }
         })?;
         Ok(all)
     }
@@ -443,6 +452,26 @@ fn text(kind: u16, text: &str) -> nix::Result<Vec<u8>> {
     let done = attributes.put_text(kind, text);
     done.map_err(|_| Errno::EINVAL)?;
     Ok(attributes.into_bytes())
+}
+
+/// Addresses that are not another host's.
+#[derive(Debug, Default)]
+pub(crate) struct Addresses {
+    own: HashSet<IpAddr>,
+    /// Each of all hosts of a network that this host is on.
+    broadcasts: HashSet<IpAddr>,
+}
+
+impl Addresses {
+    /// Whether an address is this host's own.
+    pub(crate) fn contains(&self, address: &IpAddr) -> bool {
+        self.own.contains(address)
+    }
+
+    /// Whether an address is that of all hosts of a network that this host is on.
+    pub(crate) fn is_broadcast(&self, address: &IpAddr) -> bool {
+        self.broadcasts.contains(address)
+    }
 }
 
 /// How many vnets the kernel module has in this network namespace; none if it is not loaded.

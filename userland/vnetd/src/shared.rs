@@ -16,6 +16,7 @@ use vnet_core::abi::HostCounter;
 use vnet_core::varp::{Recent, Sighting};
 use vnet_core::{Instant, Mac, Settings, VnetId};
 
+use crate::rtnl::Addresses;
 use crate::sealed::{Keys, Use};
 use crate::udp::{Flows, Sockets};
 use crate::vnet::Vnet;
@@ -88,7 +89,7 @@ pub(crate) struct Underlay {
     /// The peers.
     pub(crate) peers: Vec<IpAddr>,
     /// The addresses of this host.
-    pub(crate) own: Arc<HashSet<IpAddr>>,
+    pub(crate) own: Arc<Addresses>,
     /// Our address as the group and the peers see it, where that is known.
     pub(crate) sources: HashMap<IpAddr, IpAddr>,
 }

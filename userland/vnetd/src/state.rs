@@ -49,9 +49,10 @@ fn encode(of: &Host) -> Vec<u8> {
     answer.u32(host::FLOOD, settings.flood);
     answer.u8(host::DSCP, settings.dscp);
     bytes.extend(request(FAMILY, cmd::HOST_SET, &answer));
-    if let Some(link) = of.links.get(&settings.device) {
+    let there = of.links.get(&settings.device).map(|link| &link.name);
+    if let Some(name) = there.or(of.lost_device.as_ref()) {
         let mut answer = Answer::new();
-        answer.text(DEVICE_NAME, &link.name);
+        answer.text(DEVICE_NAME, name);
         bytes.extend(request(DEVICE, 0, &answer));
     }
     for address in &settings.peers {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use vnet_core::abi::NetCounter;
-use vnet_core::varp::{Due, Fate, Judged, judge};
+use vnet_core::varp::{Due, Fate, Judged, is_of_link, judge};
 use vnet_core::wire::{VarpMessage, VarpOpcode};
 use vnet_core::{Mac, Setting};
 
@@ -250,7 +250,10 @@ impl Worker {
             Judged::AskedPresence => self.answer(underlay, net, NO_MAC, origin),
             Judged::Announced(mac, host) => {
                 let reachable = underlay.sockets.of(Family::of(host), 0).is_some();
-                if mac == net.address || !net.accepts(host) || !reachable {
+                // Where an address of the link is, only the device says.
+                let is_somewhere = underlay.device != 0 || !is_of_link(host);
+                let is_host = is_somewhere && !underlay.own.is_broadcast(&host);
+                if mac == net.address || !net.accepts(host) || !reachable || !is_host {
                     return vnet.count(NetCounter::RxVarpRefused);
                 }
                 self.learn(world, net, mac, host);
