@@ -43,6 +43,21 @@ wait_for 10 "and joined again by itself" joined
 # It has another address of Ethernet now.
 on h2 ip neigh flush dev eth0
 anew
+# One that is set is found by its name.
+eth0() { ip -n "${NS}h1" -j link show eth0 | jq '.[0].ifindex'; }
+ctl h1 host-set "{\"device\": $(eth0)}"
+before=$(eth0)
+ip -n "${NS}lan" link del h1
+wait_for 5 "the group is lost with the device that is set" left
+attach h1 lan 192.0.2.1/24
+# Else the new one may have got the number of the old one.
+[ "$(eth0)" != "$before" ] || fail "the device has another number"
+found() { [ "$(ctl h1 host-get | jq .device)" = "$(eth0)" ] && joined; }
+wait_for 10 "the device is found by its name, and the group joined" found
+on h2 ip neigh flush dev eth0
+anew
+on h1 ip route add 224.0.0.0/4 dev eth0
+ctl h1 host-set '{"device": 0}'
 [ "$(grep -c host-set-ntf "$WORK/events")" -ge 2 ] || fail "both are told: $(cat "$WORK/events")"
 ok "both are told"
 kill "$watch"

@@ -109,6 +109,8 @@ net_drops "source MAC zero" rx-bad-source 192.0.2.9 "000200000040${id}ffffffffff
 net_drops "a group as source" rx-bad-source 192.0.2.9 "000200000040${id}ffffffffffff01000000000188b50000"
 net_drops "an announcement of a group" rx-varp-refused 192.0.2.9 "00010002${id}010000050001$coa"
 net_drops "an announcement for our own address" rx-varp-refused 192.0.2.9 "00010002${id}02000005009902c0000201000000000000000000000000"
+# 192.0.2.255 is everybody on h1's network.
+net_drops "an announcement of a broadcast address" rx-varp-refused 192.0.2.9 "00010002${id}0200000500020002c00002ff000000000000000000000000"
 net_drops "a withdrawal of somebody else's" rx-varp-refused 192.0.2.9 "00010003${id}020000050002$coa"
 equal "nothing was learned from it" "$(ctl h1 net-get '{"id": "0005"}' | jq .macs)" "$macs"
 equal "nothing was forwarded twice" "$(host_counter h1 rx-duplicate)" "$seen"
