@@ -2,6 +2,7 @@
 
 //! What is given to the fuzzer: everything that reads bytes of others, without what it would be done to.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use vnet_core::sealed::Key;
@@ -10,10 +11,13 @@ use vnet_core::wire::{
 };
 use vnet_core::{Instant, Setting, Settings, VnetId};
 
+use crate::host::{Host, HostSettings};
 use crate::merge::{Complete, Merger};
 use crate::message;
 use crate::offload::{self, VNET_HEADER_LEN, VnetHeader};
+use crate::requests::Outcome;
 use crate::sealed::Seal;
+use crate::shared::Shared;
 use crate::{expression, icmp, inner, requests, state};
 
 /// A packet of the control socket, as who may change things sends it.
@@ -25,6 +29,48 @@ pub fn request(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = expression::parse(text);
     }
+}
+
+/// What `carried_out` needs: a host in a network namespace of its thread's own.
+fn apart() -> Option<Host> {
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).ok()?;
+    Host::new(Arc::new(Shared::new(1).ok()?)).ok()
+}
+
+/// Packets of the control socket, one behind another, carried out by a daemon without workers, with sockets and devices, in a network
+/// namespace that the calling thread moves to at the first call. What they have made is removed at the end.
+///
+/// # Panics
+///
+/// If no such namespace can be made: that takes root, and /dev/net/tun.
+pub fn carried_out(mut data: &[u8]) {
+    thread_local! {
+        static HOST: RefCell<Host> = RefCell::new(apart().expect("a network namespace"));
+    }
+    HOST.with_borrow_mut(|host| {
+        while let Some((length, _)) = data.split_first_chunk() {
+            let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
+            // As netlink aligns them; what is cut off is a packet, too.
+            let length = length.clamp(4, data.len()).next_multiple_of(4);
+            let (packet, rest) = data.split_at(length.min(data.len()));
+            data = rest;
+            let Some((header, payload)) = message::split(packet) else {
+                continue;
+            };
+            if let Outcome::Dump(mut cursor) = requests::handle(host, &header, payload, true) {
+                // Nothing changes meanwhile, so it has an end.
+                while !cursor.next(host, &header).1 {}
+            }
+            host.notices.clear();
+        }
+        assert!(
+            host.nets.len() <= 4096,
+            "there are not more requests in an input"
+        );
+        host.end();
+        let _ = host.configure(HostSettings::default(), false);
+        host.tick();
+    });
 }
 
 /// A frame from a device or from the network, behind the header that a device gives.
