@@ -29,7 +29,7 @@ const POLL: (Duration, Duration) = (Duration::from_millis(1), Duration::from_mil
 const GRACE: Duration = Duration::from_secs(5);
 
 /// Debian's packages of programs whose package has another name.
-const PACKAGES: [(&str, &str); 11] = [
+const PACKAGES: [(&str, &str); 16] = [
     ("zfs", "zfsutils-linux"),
     ("exportfs", "nfs-kernel-server"),
     ("iscsiadm", "open-iscsi"),
@@ -41,6 +41,11 @@ const PACKAGES: [(&str, &str); 11] = [
     ("udevadm", "udev"),
     ("xl", "xen-utils-common"),
     ("nft", "nftables"),
+    ("tc", "iproute2"),
+    ("ip", "iproute2"),
+    ("arping", "iputils-arping"),
+    ("ssh", "openssh-client"),
+    ("ssh-keygen", "openssh-client"),
 ];
 
 /// A program and its arguments.
@@ -50,6 +55,8 @@ pub(crate) struct Program {
     arguments: Vec<OsString>,
     limit: Duration,
     hint: Option<String>,
+    /// The file that is its standard input.
+    input: Option<PathBuf>,
 }
 
 /// How a program ended, and what it said.
@@ -76,6 +83,7 @@ impl Program {
                 arguments: Vec::new(),
                 limit,
                 hint: None,
+                input: None,
             });
         }
         let refused = Refused::new(format!("{name} is in none of {}", DIRECTORIES.join(", ")));
@@ -100,6 +108,18 @@ impl Program {
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    /// Gives it a file as standard input, but not where it is started with `stream`.
+    pub(crate) fn input(mut self, path: impl Into<PathBuf>) -> Self {
+        self.input = Some(path.into());
+        self
+    }
+
+    /// Becomes it: it has this program's terminal then. Returns only if that fails.
+    pub(crate) fn replace(self) -> anyhow::Error {
+        let error = Command::new(&self.path).args(&self.arguments).exec();
+        anyhow::Error::from(error).context(format!("cannot run {self}"))
     }
 
     /// Runs it. What it says is told only if it fails.
@@ -148,12 +168,14 @@ impl Program {
             arguments,
             limit,
             hint,
+            input,
         } = self;
         let mut bound = Self::find("setpriv", limit)?
             .arguments(["--pdeathsig", "KILL", "--"])
             .arguments([path])
             .arguments(arguments);
         bound.hint = hint;
+        bound.input = input;
         Ok(bound)
     }
 
@@ -172,7 +194,15 @@ impl Program {
     }
 
     fn execute(&self) -> anyhow::Result<(ExitStatus, Output)> {
-        let mut child = self.spawn(Stdio::null())?;
+        let input = match &self.input {
+            None => Stdio::null(),
+            Some(path) => {
+                let file = File::open(path);
+                file.with_context(|| format!("cannot read {}", path.display()))?
+                    .into()
+            }
+        };
+        let mut child = self.spawn(input)?;
         let text = child.stdout.take().map(collect);
         let words = child.stderr.take().map(collect);
         let Some(status) = self.wait(&mut child, self.limit)? else {

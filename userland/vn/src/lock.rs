@@ -4,7 +4,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use nix::errno::Errno;
@@ -39,11 +39,27 @@ impl Lock {
     /// Waits for the lock of this name, and says so. Programs that are started while it is held hold it, too: should this
     /// process be killed, the next one waits until they have ended.
     pub(crate) fn named(name: &str) -> anyhow::Result<Self> {
+        let (file, path) = Self::open_named(name)?;
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty()))
+            .with_context(|| format!("cannot lock {}", path.display()))?;
+        Self::wait(name, file, &path)
+    }
+
+    /// The same, but not for programs that are started: those of Xen leave some of theirs behind, which would hold it for ever.
+    pub(crate) fn alone(name: &str) -> anyhow::Result<Self> {
+        let (file, path) = Self::open_named(name)?;
+        Self::wait(name, file, &path)
+    }
+
+    fn open_named(name: &str) -> anyhow::Result<(File, PathBuf)> {
         std::fs::create_dir_all(DIRECTORY).with_context(|| format!("cannot make {DIRECTORY}"))?;
         let path = Path::new(DIRECTORY).join(file_name(name));
+        let file = open(&path).with_context(|| format!("cannot lock {}", path.display()))?;
+        Ok((file, path))
+    }
+
+    fn wait(name: &str, file: File, path: &Path) -> anyhow::Result<Self> {
         let what = || format!("cannot lock {}", path.display());
-        let file = open(&path).with_context(what)?;
-        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).with_context(what)?;
         let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
             Err((file, Errno::EWOULDBLOCK)) => {
                 warn(format_args!("another vn works on {name}: waiting for it"));

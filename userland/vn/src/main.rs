@@ -21,8 +21,11 @@ mod plan;
 mod probe;
 mod state;
 mod storage;
+#[cfg(test)]
+mod test_directory;
 mod timestamp;
 mod world;
+mod xen;
 
 use std::io::Write;
 use std::process::ExitCode;
