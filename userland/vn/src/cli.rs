@@ -10,7 +10,8 @@ use clap::{Args, Parser, Subcommand};
 use vnet_netlink::{Endpoint, Via};
 
 use crate::commands::{
-    check, config, disk, host, image, key, meta, net, peer, ping, remote, template, varp, vif,
+    check, config, disk, domr, host, image, key, meta, net, peer, ping, port, remote, template,
+    varp, vif, vm,
 };
 
 const AFTER_HELP: &str = "\
@@ -159,6 +160,21 @@ pub(crate) enum Noun {
     Iscsi {
         #[command(subcommand)]
         verb: Option<disk::IscsiVerb>,
+    },
+    /// Virtual machines on this dom0
+    Vm {
+        #[command(subcommand)]
+        verb: Option<vm::Verb>,
+    },
+    /// Routing domains: gateway, DHCP and firewall of a vnet, on this dom0
+    Domr {
+        #[command(subcommand)]
+        verb: domr::Verb,
+    },
+    /// Ports of bridges
+    Port {
+        #[command(subcommand)]
+        verb: port::Verb,
     },
     /// Print the whole configuration as a file for vn apply
     Export,

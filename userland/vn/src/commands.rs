@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod cleanup;
 pub(crate) mod config;
 pub(crate) mod disk;
+pub(crate) mod domr;
 pub(crate) mod host;
 pub(crate) mod image;
 pub(crate) mod key;
@@ -14,11 +15,13 @@ pub(crate) mod monitor;
 pub(crate) mod net;
 pub(crate) mod peer;
 pub(crate) mod ping;
+pub(crate) mod port;
 pub(crate) mod remote;
 pub(crate) mod settings;
 pub(crate) mod template;
 pub(crate) mod varp;
 pub(crate) mod vif;
+pub(crate) mod vm;
 
 use std::fmt;
 use std::io::{self, StdoutLock, Write};
@@ -162,6 +165,9 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Noun::Image { verb } => image::run(context, verb),
         Noun::Disk { verb } => disk::run(context, verb),
         Noun::Iscsi { verb } => disk::iscsi(context, verb.unwrap_or(disk::IscsiVerb::Map)),
+        Noun::Vm { verb } => vm::run(context, verb.unwrap_or(vm::Verb::List)),
+        Noun::Domr { verb } => domr::run(context, verb),
+        Noun::Port { verb } => port::run(context, verb),
         Noun::Export => config::export(context),
         Noun::Apply(arguments) => config::apply(context, &arguments),
         Noun::Monitor => monitor::run(context),

@@ -2,6 +2,8 @@
 
 //! The names of the scripts that `vn` has taken the place of: called by one of them, it takes that script's options.
 
+mod xen;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -55,6 +57,21 @@ pub(crate) enum Script {
     /// Print targets and the names of their disks: vn iscsi map
     #[command(name = "mapiscsi.sh")]
     MapIscsi(MapIscsi),
+    /// Start a virtual machine: vn vm run
+    #[command(name = "runvm.sh")]
+    RunVm(xen::RunVm),
+    /// Stop a virtual machine or a routing domain: vn vm stop
+    #[command(name = "stopvm.sh")]
+    StopVm(xen::StopVm),
+    /// Start a routing domain: vn domr run
+    #[command(name = "rundomr.sh")]
+    RunDomr(xen::RunDomr),
+    /// Make a device a port of a bridge: vn port up
+    #[command(name = "qemu-ifup")]
+    PortUp(xen::PortUp),
+    /// Remove vnets with their bridges: vn net cleanup
+    #[command(name = "vnetcleanup.sh")]
+    CleanVnets(xen::CleanVnets),
 }
 
 /// `-h` has another meaning in some scripts.
@@ -252,6 +269,11 @@ pub(crate) fn run(script: Script) -> anyhow::Result<()> {
         Script::ListSize(of) => disk::size(context, &of.volume, of.actual),
         Script::MountVm(of) => mount_vm(context, of),
         Script::MapIscsi(_) => disk::iscsi(context, disk::IscsiVerb::Map),
+        Script::RunVm(of) => xen::run_vm(context, of),
+        Script::StopVm(of) => xen::stop_vm(context, &of),
+        Script::RunDomr(of) => xen::run_domr(context, of),
+        Script::PortUp(of) => xen::port_up(context, &of),
+        Script::CleanVnets(of) => xen::clean_vnets(context, &of),
     }
 }
 
@@ -383,10 +405,29 @@ mod tests {
             "createtmplt.sh -t rpool/volumes/demo/template/public/os/ubuntu8 -f \
              /rpool/volumes/demo/template/public/download/ubuntu8/ubuntu8.0.img -n ubuntu8 -s 12G",
             "createtmplt.sh -t a/b -f /f -n x -s 12 -h",
+            "/runvm.sh -v 0005 -i 10.1.1.56 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l centos5-2 -c 11 -n 2 -u 66 \
+             /images/chiradeep/i0007",
+            "runvm.sh -v 0005 -i 10.1.1.56 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l x -c 11 -w secret -b hvm /images/x",
+            "stopvm.sh -l centos5-2",
+            "stopvm.sh -f -l centos5-2",
+            "vnetcleanup.sh -a",
+            "vnetcleanup.sh -v 0005",
+            "qemu-ifup tap1.0 vnbr0005",
         ] {
             let parsed = script(line).expect("a script");
             parsed.unwrap_or_else(|error| panic!("{line}: {error}"));
         }
+    }
+
+    #[test]
+    fn the_routing_domain_of_the_old_readme() {
+        let line = "./rundomr.sh -v 0008 -m 128 -i 192.168.1.33 -g 65.37.141.1 -a aa:00:00:05:00:33 -l domR-vnet0008 \
+                    -A 06:01:02:03:04:05 -p 02:01:02:03:04:05 -n 255.255.255.0 -I 65.37.141.33 -N 255.255.255.128 -b eth1 -d";
+        let mut words: Vec<OsString> = line.split_whitespace().map(OsString::from).collect();
+        words.push("dns1=192.168.1.254 dns2=207.69.188.186 domain=vmops.org".into());
+        words.push("/images/chiradeep/router".into());
+        let parsed = parse(words).expect("a script");
+        assert!(matches!(parsed, Ok(Script::RunDomr(_))), "{parsed:?}");
     }
 
     #[test]
@@ -402,6 +443,14 @@ mod tests {
             "mountvm.sh -m -l /a",
             "mountvm.sh -m -u -l /a",
             "createtmplt.sh -t a/b -f /f -n x -s 12X",
+            "runvm.sh -v 0005 -i 10.1.1.1 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l x -c 11 /images/x",
+            "runvm.sh -v 0005 -i 10.1.1.5 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l gateway -c 11 /images/x",
+            "runvm.sh -v 0005 -i 10.1.1.5 -m 256 -g 192.168.1.33 -a 03:00:00:05:00:56 -l x -c 11 /images/x",
+            "runvm.sh -v 0005 -i 10.1.1.5 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l a_b -c 11 /images/x",
+            "runvm.sh -v 0005 -i 10.1.1.5 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l x -c 11 images/x",
+            "stopvm.sh",
+            "vnetcleanup.sh",
+            "vnetcleanup.sh -a -v 5",
         ] {
             assert!(script(line).expect("a script").is_err(), "{line}");
         }

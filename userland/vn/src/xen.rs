@@ -2,11 +2,19 @@
 
 //! Virtual machines and routing domains on a dom0, with Xen's `xl`. docs/xen.md says how the parts belong together.
 
+pub(crate) mod config;
+pub(crate) mod dad;
+pub(crate) mod domr;
 pub(crate) mod image;
 pub(crate) mod keys;
+pub(crate) mod limit;
+pub(crate) mod net;
 pub(crate) mod record;
 pub(crate) mod remote;
+pub(crate) mod vm;
+pub(crate) mod vnc;
 pub(crate) mod words;
+pub(crate) mod xl;
 
 use std::time::{Duration, Instant};
 
