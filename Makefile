@@ -25,7 +25,7 @@ $(error KERNEL is trixie, forky, uml or debug, not $(KERNEL))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu test-storage bench lint install uninstall clean
+.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu test-storage test-xen bench lint install uninstall clean
 
 all: module userland ## module and userland for this host (the default)
 
@@ -74,6 +74,9 @@ test-qemu: ## the module in two virtual machines with Debian's kernel
 test-storage: ## templates, images and disks on real ZFS, iSCSI and NFS, in two virtual machines; not a part of test yet
 	@tests/run storage
 
+test-xen: ## virtual machines and routing domains on two hosts that run Xen; with a routing domain if make domr-image was done
+	@tests/run xen
+
 bench: ## the module beside the kernel's tunnels, vnetd beside other programs: twenty minutes on an idle machine (ARGS="--rounds 3 --keep")
 	@tests/bench/run $(ARGS)
 
@@ -93,11 +96,13 @@ endif
 	sed 's|^ExecStart=[^ ]*/|ExecStart=$(SBINDIR)/|' userland/vnetd/vnetd.service >'$(DESTDIR)$(UNITDIR)/vnetd.service'
 	sed 's|^ExecStart=[^ ]*/|ExecStart=$(SBINDIR)/|' userland/vn/vn-storage.service >'$(DESTDIR)$(UNITDIR)/vn-storage.service'
 	for script in $(SCRIPTS); do ln -sf vn '$(DESTDIR)$(SBINDIR)/'"$$script.sh"; done
+	ln -sf vn '$(DESTDIR)$(SBINDIR)/qemu-ifup'
 	for page in docs/man/*.8; do [ ! -e "$$page" ] || install -D -m 644 "$$page" '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 
 uninstall: ## removes what "make install" has put in place
 	rm -f '$(DESTDIR)$(SBINDIR)/vn' '$(DESTDIR)$(SBINDIR)/vnetd' '$(DESTDIR)$(UNITDIR)/vnetd.service' '$(DESTDIR)$(UNITDIR)/vn-storage.service'
 	for script in $(SCRIPTS); do rm -f '$(DESTDIR)$(SBINDIR)/'"$$script.sh"; done
+	rm -f '$(DESTDIR)$(SBINDIR)/qemu-ifup'
 	for page in docs/man/*.8; do rm -f '$(DESTDIR)$(MANDIR)/man8/'"$${page##*/}"; done
 	rm -f '$(DESTDIR)/lib/modules/'*/updates/module/vnet.ko*
 	[ -n '$(DESTDIR)' ] || depmod

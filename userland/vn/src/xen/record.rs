@@ -162,6 +162,10 @@ fn create(path: &Path) -> std::io::Result<File> {
 
 /// Removes a file, if it is there.
 pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
+    // Where nothing can be written, what is not there cannot be removed either.
+    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
+        return Ok(());
+    }
     match fs::remove_file(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         result => result.with_context(|| format!("cannot remove {}", path.display())),
