@@ -97,7 +97,7 @@ def router(lab):
     host.run(RUN_DOMR, 400)
     machine = listed(host)["domR-vnet0005"]
     require(machine["state"] == "running" and machine["role"] == "domr" and len(machine["nics"]) == 3, str(machine))
-    ports = host.run(f"ls /sys/class/net/vnbr0005/brif /sys/class/net/xenbr0/brif /sys/class/net/xenbr1/brif")
+    ports = host.run("ls /sys/class/net/vnbr0005/brif /sys/class/net/xenbr0/brif /sys/class/net/xenbr1/brif")
     for number in range(3):
         require(f"vif{machine['domid']}.{number}" in ports, ports)
     refused(host, RUN_DOMR, "there is a domain domR-vnet0005 already")
@@ -112,6 +112,20 @@ def router(lab):
         other = RUN_DOMR.replace("-v 0005", "-v 0006").replace("domR-vnet0005", "r-2").replace("192.168.1.33", "192.168.1.102")
         refused(host, other, "192.168.1.102 is in use on xenbr0, by 52:54:00:00:00:02")
     require("vnbr0006" not in host.run("ip -o link"), "the vnet of a refused start is left")
+
+
+def guest_without_console(lab):
+    """The shortest way: a guest on a vnet of its own, and gone again."""
+    host = lab.a
+    host.run(f"vn vm run {IMAGE} --net 9 --name plain-1 --mac 02:00:00:09:00:09 --ip 10.1.1.9 --memory 256 --cpus 1", 300)
+    machine = listed(host)["plain-1"]
+    require(machine["state"] == "running" and machine["type"] == "pv" and machine["vnet"] == "0009", str(machine))
+    vif = f"vif{machine['domid']}.0"
+    require(sorted(host.run("ls /sys/class/net/vnbr0009/brif").split()) == sorted(["vnif0009", vif]), "its bridge")
+    require("police" in host.run(f"tc filter show dev {vif} ingress"), "there is no limit on floods")
+    refused(host, "vn net cleanup -v 9", "attached to bridges")
+    host.run("vn vm stop plain-1 --timeout 120 && vn net cleanup -v 9", 300)
+    require("plain-1" not in listed(host), "it is still listed")
 
 
 def guest_on_a(lab):
@@ -271,11 +285,12 @@ def has_router():
     return os.path.exists(f"{TOP}/build/domr/initrd")
 
 
-for needed in (start, world_outside, plain_machine, router, guest_on_a, guest_on_b):
+for needed in (start, guest_without_console, world_outside, plain_machine, router, guest_on_a, guest_on_b):
     needed.always = True
 
 CHECKS = [
     ("Xen runs, and the hosts see each other", start),
+    ("vn vm run: a guest without a console", guest_without_console),
     ("a fake internet", world_outside),
     ("vn port up: a plain machine is on the vnet", plain_machine),
     ("rundomr.sh: a routing domain, and addresses in use", router),

@@ -84,7 +84,7 @@ class Lab:
             for number in range(1, count + 1):
                 self.hosts.append(Host(f"host{number}", number, self.directory, "/tmp/xen.lan"))
             for host in self.hosts:
-                host.wait_up(400)
+                host.wait_up(900)
                 host.run(SETUP.format(number=host.number, depends=depends), 120)
         except BaseException:
             self.close()

@@ -168,11 +168,20 @@ pub(crate) fn cpus() -> anyhow::Result<u32> {
 
 /// Starts a machine; returns when its devices are connected.
 pub(crate) fn create(config: &Path) -> anyhow::Result<()> {
-    Program::find("xl", CHANGE)?
+    let created = Program::find("xl", CHANGE)?
         .arguments(["create"])
         .arguments([config])
         .hint("logs are in /var/log/xen; xl list shows what runs, free memory is in: xl info")
-        .run()
+        .run();
+    created.map_err(|error| {
+        // libxl's words for a QEMU that ended by itself.
+        if error.to_string().contains("QMP") {
+            let hint = "QEMU ended, why is in /var/log/xen/qemu-dm-NAME.log. One that was built without DES knows no VNC passwords; without \
+                        a console, which is without --console, none is needed";
+            return Refused::new(error.to_string()).hint(hint).into();
+        }
+        error
+    })
 }
 
 /// Asks a machine to shut down, or to start anew.
