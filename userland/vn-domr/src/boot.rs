@@ -28,7 +28,7 @@ pub(crate) fn prepare(paths: &Paths, cmdline: &str) -> anyhow::Result<()> {
             path.display()
         );
     }
-    daemon::forget(paths);
+    daemon::end_old(paths)?;
     let domr = Domr::start(paths, config)?;
     domr.load_rules()?;
     interfaces::bring_up(&domr.config, &domr.state)?;

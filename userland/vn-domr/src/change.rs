@@ -95,8 +95,13 @@ impl<'a> Domr<'a> {
         }
         let text = rules::text(&self.config, new);
         if text != rules::text(&self.config, old) {
-            back.push("put the old rules back", || self.load_rules());
-            self.load(&text)?;
+            let loaded = self.load(&text);
+            // A transaction that failed has changed nothing.
+            let unknown = |error: &anyhow::Error| error.is::<program::Endless>();
+            if loaded.as_ref().err().is_none_or(unknown) {
+                back.push("put the old rules back", || self.load_rules());
+            }
+            loaded?;
         }
         for address in added(new, old) {
             back.push("give the address again", move || interfaces::add(address));

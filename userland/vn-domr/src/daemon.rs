@@ -173,12 +173,22 @@ pub(crate) fn running(paths: &Paths) -> (bool, bool) {
     )
 }
 
-/// Removes what an earlier run has left: a process with that number may be another one's by now.
-pub(crate) fn forget(paths: &Paths) {
-    for file in [DNSMASQ_PID, SSHD_PID] {
-        // It need not be there.
+/// Ends what an earlier run has left, should that have been killed.
+pub(crate) fn end_old(paths: &Paths) -> anyhow::Result<()> {
+    let deadline = Instant::now() + AGAIN;
+    for (file, name) in [(DNSMASQ_PID, "dnsmasq"), (SSHD_PID, "sshd")] {
+        while let Some(old) = pid(paths, file, name) {
+            // It may end just now.
+            let _ = kill(old, Signal::SIGTERM);
+            if Instant::now() >= deadline {
+                bail!("{name} ({old}) of an earlier run does not end");
+            }
+            thread::sleep(POLL);
+        }
+        // It need not be there. A process with that number may be another one's later.
         let _ = fs::remove_file(paths.run(file));
     }
+    Ok(())
 }
 
 /// Lets dnsmasq know of leases. It reads new ones when it is told to, but remembers old ones as long as it runs: for them it is
