@@ -25,7 +25,7 @@ $(error KERNEL is trixie, forky, uml or debug, not $(KERNEL))
 endif
 
 .DEFAULT_GOAL := all
-.PHONY: all help module userland kit kit-info demo test test-unit test-uml test-debug test-qemu test-storage test-xen bench lint install uninstall clean
+.PHONY: all help module userland domr-image kit kit-info demo test test-unit test-uml test-debug test-qemu test-storage test-xen bench lint install uninstall clean
 
 all: module userland ## module and userland for this host (the default)
 
@@ -46,6 +46,11 @@ endif
 
 userland: ## vn, statically linked, into build/bin
 	@CARGO='$(CARGO)' tests/kit/userland
+
+domr-image: ## what a routing domain of Xen boots from: build/domr/vmlinuz and initrd
+	@tests/kit/kit xen
+	@CARGO='$(CARGO)' tests/kit/userland
+	@tests/kit/enter --root xen domr/image build/domr
 
 kit: ## makes what demo and tests need, once, in VNET_CACHE (~/.cache/vnet)
 	@$(kit)

@@ -18,7 +18,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, sync};
 
 use crate::paths::Paths;
-use crate::{boot, daemon, modules, program, say};
+use crate::{boot, daemon, disk, modules, program, say};
 
 /// A daemon that ends earlier than this after its start is not started again at once.
 const SHORT: Duration = Duration::from_secs(1);
@@ -88,7 +88,13 @@ fn first() -> anyhow::Result<RebootMode> {
     }
     let cmdline =
         fs::read_to_string("/proc/cmdline").context("cannot read the kernel's command line")?;
-    supervise(&Paths::new("/".as_ref()), &cmdline)
+    let paths = Paths::new("/".as_ref());
+    let disk = disk::mount(&paths.kept(""))?;
+    let end = supervise(&paths, &cmdline);
+    if disk {
+        disk::unmount(&paths.kept(""));
+    }
+    end
 }
 
 /// Asks the first process to end the system: what the kernel starts for a power button and for Xen's `xl shutdown`.

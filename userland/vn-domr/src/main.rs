@@ -10,6 +10,7 @@ mod change;
 mod cmdline;
 mod ctl;
 mod daemon;
+mod disk;
 mod init;
 mod interfaces;
 mod modules;

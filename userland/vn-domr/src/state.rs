@@ -5,7 +5,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
@@ -312,6 +312,8 @@ pub(crate) fn replace(path: &Path, text: &str, mode: u32) -> anyhow::Result<()> 
             .create_new(true)
             .mode(mode)
             .open(&new)?;
+        // Whatever the mask is of who calls: dnsmasq reads some of them without being root.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
         file.write_all(text.as_bytes())?;
         file.sync_all()?;
         fs::rename(&new, path)?;
