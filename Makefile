@@ -12,7 +12,7 @@ CARGO   ?= cargo
 KERNEL  ?=
 
 # The names of old scripts that vn answers to.
-SCRIPTS := createtmplt createvm delvm listclones listvmdisk listvmdisksize mountvm mapiscsi runvm stopvm rundomr vnetcleanup
+SCRIPTS := createtmplt createvm delvm listclones listvmdisk listvmdisksize mountvm mapiscsi runvm stopvm rundomr vnetcleanup ipassoc firewall
 
 build   := $(CURDIR)/build
 kit     := tests/kit/kit

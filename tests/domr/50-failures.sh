@@ -121,7 +121,7 @@ holds "it gives addresses" lease g1
 # The end, and another start.
 daemons="$(pid dnsmasq) $(pid sshd)"
 gone() { for p in $daemons; do ! kill -0 "$p" 2>/dev/null || return 1; done; }
-stop || fail "its end: $?"
+stop TERM || fail "its end: $?"
 ok "it ends when it is told to"
 holds "with its daemons" gone
 domr
@@ -138,6 +138,6 @@ holds "also after it was killed: the old daemons are gone" gone
 rules >"$WORK/again"
 holds "as it was" cmp "$WORK/rules" "$WORK/again"
 echo '{' >$ROOT/var/lib/vn-domr/state.json
-stop || true
+stop TERM || true
 cp "$WORK/cmdline" "$WORK/wrong"
 wrong "a state that cannot be read is none to begin with" 'cannot read .*state.json'

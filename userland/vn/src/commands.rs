@@ -13,6 +13,7 @@ pub(crate) mod key;
 pub(crate) mod meta;
 pub(crate) mod monitor;
 pub(crate) mod net;
+pub(crate) mod opening;
 pub(crate) mod peer;
 pub(crate) mod ping;
 pub(crate) mod port;

@@ -2,6 +2,7 @@
 
 //! The names of the scripts that `vn` has taken the place of: called by one of them, it takes that script's options.
 
+mod openings;
 mod xen;
 
 use std::ffi::OsString;
@@ -72,6 +73,12 @@ pub(crate) enum Script {
     /// Remove vnets with their bridges: vn net cleanup
     #[command(name = "vnetcleanup.sh")]
     CleanVnets(xen::CleanVnets),
+    /// Give a routing domain a public address, or take it away: vn domr ip
+    #[command(name = "ipassoc.sh")]
+    IpAssoc(openings::IpAssoc),
+    /// Open or close something: vn domr firewall
+    #[command(name = "firewall.sh")]
+    Firewall(openings::Firewall),
 }
 
 /// `-h` has another meaning in some scripts.
@@ -274,6 +281,8 @@ pub(crate) fn run(script: Script) -> anyhow::Result<()> {
         Script::RunDomr(of) => xen::run_domr(context, of),
         Script::PortUp(of) => xen::port_up(context, &of),
         Script::CleanVnets(of) => xen::clean_vnets(context, &of),
+        Script::IpAssoc(of) => openings::address(context, of),
+        Script::Firewall(of) => openings::firewall(context, of),
     }
 }
 
@@ -405,6 +414,11 @@ mod tests {
             "createtmplt.sh -t rpool/volumes/demo/template/public/os/ubuntu8 -f \
              /rpool/volumes/demo/template/public/download/ubuntu8/ubuntu8.0.img -n ubuntu8 -s 12G",
             "createtmplt.sh -t a/b -f /f -n x -s 12 -h",
+            "ipassoc.sh -A -r domR-vnet0007 -i 192.168.1.32 -l 65.37.141.33 -a 06:01:02:03:06:05",
+            "ipassoc.sh -D -r domR-vnet0007 -i 192.168.1.32 -l 65.37.141.33",
+            "firewall.sh -A -i 192.168.1.133 -P tcp -p 22 -r 10.1.1.155 -l 65.37.141.33 -d 22",
+            "firewall.sh -A -i 192.168.1.133 -P icmp -t echo-request -r 10.1.1.155 -l 65.37.141.33",
+            "firewall.sh -D -i 192.168.1.133 -P udp -p 5000:5010 -r 10.1.1.155 -l 65.37.141.33 -d 6000:6010",
             "/runvm.sh -v 0005 -i 10.1.1.56 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l centos5-2 -c 11 -n 2 -u 66 \
              /images/chiradeep/i0007",
             "runvm.sh -v 0005 -i 10.1.1.56 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l x -c 11 -w secret -b hvm /images/x",
@@ -443,6 +457,15 @@ mod tests {
             "mountvm.sh -m -l /a",
             "mountvm.sh -m -u -l /a",
             "createtmplt.sh -t a/b -f /f -n x -s 12X",
+            "ipassoc.sh -r a -i 192.168.1.32 -l 65.37.141.33",
+            "ipassoc.sh -A -D -r a -i 192.168.1.32 -l 65.37.141.33",
+            "ipassoc.sh -A -r a -l 65.37.141.33",
+            "ipassoc.sh -A -r a -i 192.168.1.32 -l 65.37.141.333",
+            "ipassoc.sh -A -r a -i 192.168.1.32 -l 65.37.141.33 -a 01:00:00:00:00:00",
+            "firewall.sh -A -i 192.168.1.133 -P sctp -p 22 -r 10.1.1.155 -l 65.37.141.33",
+            "firewall.sh -A -i 192.168.1.133 -P tcp -p 22 -r 10.1.1.1 -l 65.37.141.33",
+            "firewall.sh -A -i 192.168.1.133 -P tcp -p 22;reboot -r 10.1.1.155 -l 65.37.141.33",
+            "firewall.sh -i 192.168.1.133 -P tcp -p 22 -r 10.1.1.155 -l 65.37.141.33",
             "runvm.sh -v 0005 -i 10.1.1.1 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l x -c 11 /images/x",
             "runvm.sh -v 0005 -i 10.1.1.5 -m 256 -g 192.168.1.33 -a 02:00:00:05:00:56 -l gateway -c 11 /images/x",
             "runvm.sh -v 0005 -i 10.1.1.5 -m 256 -g 192.168.1.33 -a 03:00:00:05:00:56 -l x -c 11 /images/x",

@@ -9,6 +9,7 @@ pub(crate) mod image;
 pub(crate) mod keys;
 pub(crate) mod limit;
 pub(crate) mod net;
+pub(crate) mod opening;
 pub(crate) mod record;
 pub(crate) mod remote;
 pub(crate) mod vm;

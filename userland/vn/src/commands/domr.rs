@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use vnet_core::VnetId;
 use vnet_core::mac::Mac;
 
-use super::{Context, vm};
+use super::{Context, opening, vm};
 use crate::cli::ifname;
 use crate::xen::config::Kind;
 use crate::xen::domr::{self, Interface, Request};
@@ -20,6 +20,16 @@ use crate::xen::words::{self, Names};
 pub(crate) enum Verb {
     /// Start the routing domain of a vnet, and wait until it answers; it is stopped with: vn vm stop
     Run(RunArgs),
+    /// Public addresses of a routing domain; its guests' connections come from the last one
+    Ip {
+        #[command(subcommand)]
+        verb: opening::IpVerb,
+    },
+    /// What is open from outside; everything else is closed
+    Firewall {
+        #[command(subcommand)]
+        verb: opening::FirewallVerb,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -133,6 +143,8 @@ impl RunArgs {
 pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
     match verb {
         Verb::Run(arguments) => start(context, &arguments.into_request()),
+        Verb::Ip { verb } => opening::ip(context, verb),
+        Verb::Firewall { verb } => opening::firewall(context, verb),
     }
 }
 
