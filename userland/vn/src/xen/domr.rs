@@ -97,6 +97,8 @@ impl Request {
                 "eth{number}ip={address} eth{number}mask={mask} eth{number}mac={mac}"
             ));
         }
+        // Else no more than half of the memory is there for what the initrd holds.
+        text.push("rootfstype=ramfs".to_owned());
         text.push(format!("gateway={}", self.gateway));
         text.extend(mtu.map(|mtu| format!("eth0mtu={mtu}")));
         text.extend(self.names.dns1.map(|dns| format!("dns1={dns}")));
@@ -305,7 +307,7 @@ mod tests {
             "eth0ip=10.1.1.1 eth0mask=255.255.255.0 eth0mac=aa:00:00:05:00:33 \
              eth1ip=192.168.1.33 eth1mask=255.255.255.0 eth1mac=06:01:02:03:04:05 \
              eth2ip=65.37.141.33 eth2mask=255.255.255.128 eth2mac=02:01:02:03:04:05 \
-             gateway=65.37.141.1 eth0mtu=1436 dns1=192.168.1.254 domain=vmops.org"
+             rootfstype=ramfs gateway=65.37.141.1 eth0mtu=1436 dns1=192.168.1.254 domain=vmops.org"
         );
     }
 
