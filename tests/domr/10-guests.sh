@@ -20,7 +20,7 @@ equal "the list" "$(ctl lease list | jq -cS .leases[0])" '{"ip":"10.1.1.11","mac
 
 on outside dnsmasq --no-daemon --conf-file=/dev/null --listen-address=$FAR --bind-interfaces --no-resolv --no-hosts --pid-file= \
 	--address=/www.example.net/$FAR 2>>"$WORK/dns.log" &
-resolves() { [ "$(on "$1" timeout 3 busybox nslookup -type=a "$2" 10.1.1.1 | awk '/^Address/ { last = $2 } END { print last }')" = "$3" ]; }
+resolves() { [ "$(on "$1" timeout 10 busybox nslookup -type=a "$2" 10.1.1.1 | awk '/^Address/ { last = $2 } END { print last }')" = "$3" ]; }
 wait_for 10 "a name of the world" resolves g1 www.example.net $FAR
 holds "the gateway's name" resolves g1 gateway 10.1.1.1
 holds "another guest's" resolves g1 g2 10.1.1.12
@@ -29,8 +29,8 @@ never "nobody's" resolves g1 g3.vmops.org 10.1.1.13
 
 serve outside tcp 80
 equal "out through the source NAT" "$(asks g1 $FAR 80)" "outside $PUBLIC 80"
-holds "and ping" on g1 ping -q -n -c 1 -W 2 $FAR
-holds "guests reach each other" on g1 ping -q -n -c 1 -W 2 10.1.1.12
+holds "and ping" on g1 ping -q -n -c 1 -W 10 $FAR
+holds "guests reach each other" on g1 ping -q -n -c 1 -W 10 10.1.1.12
 
 serve g1 tcp 22
 never "nobody comes in by the public address" asks outside $PUBLIC 22 1

@@ -28,10 +28,10 @@ refuses "closing more than was opened" 'open by another' firewall del proto=tcp 
 # A connection that stays.
 coproc LONG { on outside socat - TCP:$PUBLIC:22; }
 exec 5<&"${LONG[0]}" 6>&"${LONG[1]}"
-read -r -t 5 line <&5
+read -r -t 20 line <&5
 equal "a connection" "$line" "g1 203.0.113.1 22"
 echo one >&6
-read -r -t 5 line <&5
+read -r -t 20 line <&5
 equal "goes both ways" "$line" one
 # shellcheck disable=SC2086
 changes "the port is closed" true firewall del $ssh
@@ -42,7 +42,7 @@ never "no new one" asks outside $PUBLIC 22 1
 changes "closed again" false firewall del $ssh
 # shellcheck disable=SC2086
 changes "the port is opened again" true firewall add $ssh
-read -r -t 5 line <&5
+read -r -t 20 line <&5
 equal "the connection lives on" "$line" two
 # shellcheck disable=SC2086
 changes "and closed" true firewall del $ssh

@@ -20,7 +20,7 @@ changes "a second one" true ip add $SECOND
 equal "is where guests come from" "$(from)" "outside $SECOND 80"
 neighbour() { ip -n "${NS}outside" -j neigh show $SECOND | jq -r '.[0].lladdr'; }
 is_told() { [ "$(neighbour)" = "$(on domr ip -j link show eth2 | jq -r '.[0].address')" ]; }
-wait_for 5 "who knew another host by it is told" is_told
+wait_for 20 "who knew another host by it is told" is_told
 changes "again" false ip add $SECOND
 changes "a third one, with a length" true ip add 203.0.113.41/24
 equal "takes its place" "$(from)" "outside 203.0.113.41 80"

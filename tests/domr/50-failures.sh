@@ -36,12 +36,12 @@ ip -n "${NS}domr" link del eth1
 sed -i "s/$/ eth0mac=${macs[0]} eth1mac=${macs[1]} eth2mac=${macs[2]}/" "$WORK/cmdline"
 start
 waits() { grep -q 'policy drop' <(rules); }
-wait_for 10 "rules are there before the devices are" waits
+wait_for 30 "rules are there before the devices are" waits
 wire domr late dom0 eth0
 ip -n "${NS}dom0" addr add 192.168.1.1/24 dev eth0
 ip -n "${NS}dom0" link set eth0 up
 ip -n "${NS}domr" link set late address "${macs[1]}"
-wait_for 20 "it goes on when they come" both_run
+wait_for 60 "it goes on when they come" both_run
 equal "each has its name" "$(mac eth0) $(mac eth1) $(mac eth2)" "${macs[*]}"
 
 with_guest g1 11
@@ -113,8 +113,8 @@ for name in dnsmasq sshd; do
 	old=$(pid "$name")
 	kill -KILL "$old"
 	anew() { [ "$(pid "$name")" != "$old" ] && kill -0 "$(pid "$name")"; }
-	wait_for 10 "$name is started again" anew
-	wait_for 10 "and works" both_run
+	wait_for 30 "$name is started again" anew
+	wait_for 30 "and works" both_run
 done
 holds "it gives addresses" lease g1
 
@@ -133,7 +133,7 @@ stop KILL || true
 ip -n "${NS}domr" addr flush dev eth2
 on domr nft delete table inet vn-domr
 domr
-wait_for 10 "and all is there again" opened
+wait_for 30 "and all is there again" opened
 holds "also after it was killed: the old daemons are gone" gone
 rules >"$WORK/again"
 holds "as it was" cmp "$WORK/rules" "$WORK/again"

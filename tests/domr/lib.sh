@@ -124,7 +124,7 @@ world() {
 			GlobalKnownHostsFile /dev/null
 			StrictHostKeyChecking yes
 			BatchMode yes
-			ConnectTimeout 3
+			ConnectTimeout 10
 			LogLevel ERROR
 	END
 	echo "$CMDLINE" >"$WORK/cmdline"
@@ -138,7 +138,7 @@ start() {
 # domr: starts it and waits until it answers.
 domr() {
 	start
-	wait_for 20 "the routing domain answers" both_run
+	wait_for 60 "the routing domain answers" both_run
 }
 both_run() { ctl status | jq -e '.running | .dnsmasq and .sshd and .rules'; }
 # stop [SIGNAL]
@@ -200,16 +200,16 @@ serve() {
 	[ "$2" = udp ] || listen+=,reuseaddr
 	# shellcheck disable=SC2016 # for socat's shell
 	on "$1" socat "$listen" SYSTEM:"echo $1 \$SOCAT_PEERADDR $3; exec cat" 2>>"$WORK/serve.log" &
-	wait_for 5 "$1 serves $2 $3" listens "$1" "$2" "$3"
+	wait_for 20 "$1 serves $2 $3" listens "$1" "$2" "$3"
 }
 listens() { on "$1" ss -Hln "--$2" sport = ":$3" | grep .; }
 # asks NAME ADDRESS PORT: what is answered.
-asks() { on "$1" socat -T 2 - "TCP:$2:$3,connect-timeout=${4:-2}" </dev/null; }
-asks_udp() { echo | on "$1" socat -T 1 - "UDP:$2:$3" | head -n 1; }
+asks() { on "$1" socat -T 10 -t 10 - "TCP:$2:$3,connect-timeout=${4:-10}" </dev/null; }
+asks_udp() { echo | on "$1" socat -T 2 -t 2 - "UDP:$2:$3" | head -n 1; }
 # who_answers NAME ADDRESS: the routing domain itself, or a guest, which is one hop further.
 who_answers() {
 	local said
-	said=$(on "$1" ping -n -c 1 -W 2 "$2") || { echo nobody; return; }
+	said=$(on "$1" ping -n -c 1 -W 10 "$2") || { echo nobody; return; }
 	case $said in
 	*ttl=64*) echo domr ;;
 	*ttl=63*) echo guest ;;
