@@ -228,6 +228,7 @@ pub(crate) fn restore() -> anyhow::Result<(Vec<Name>, Vec<anyhow::Error>)> {
         let Some(facts) = zfs::facts(&image)? else {
             continue;
         };
+        known.extend(facts.number("guid"));
         for (_, volume) in zfs::tree(&image, "volume", None)? {
             known.extend(volume.number("guid"));
         }
@@ -252,6 +253,11 @@ pub(crate) fn restore() -> anyhow::Result<(Vec<Name>, Vec<anyhow::Error>)> {
     for (iqn, guid) in lio::ours()? {
         if !known.contains(&guid) {
             lio::unexport(&iqn, guid)?;
+        }
+    }
+    for guid in nfs::ours()? {
+        if !known.contains(&guid) {
+            nfs::unexport(guid)?;
         }
     }
     Ok((done, failed))

@@ -3,8 +3,8 @@
 //! The kernel's NFS server: one file in `/etc/exports.d` for each image, and `exportfs` for exactly its lines, so that the
 //! exports of others are left alone.
 
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -106,8 +106,18 @@ fn write(guid: u64, path: &str, hosts: &[String]) -> anyhow::Result<()> {
     let new = name.with_extension("new");
     let what = || format!("cannot write {}", name.display());
     fs::create_dir_all(DIRECTORY).with_context(what)?;
-    fs::write(&new, line).with_context(what)?;
-    fs::rename(&new, &name).with_context(what)
+    let mut file = File::create(&new).with_context(what)?;
+    file.write_all(line.as_bytes()).with_context(what)?;
+    file.sync_all().with_context(what)?;
+    fs::rename(&new, &name).with_context(what)?;
+    sync_directory()
+}
+
+/// After a power failure the server reads the files of this directory: what was said to be done must be in it then.
+fn sync_directory() -> anyhow::Result<()> {
+    File::open(DIRECTORY)
+        .and_then(|directory| directory.sync_all())
+        .with_context(|| format!("cannot write {DIRECTORY} to its disk"))
 }
 
 /// The lines of a table that are about this directory.
@@ -117,13 +127,39 @@ fn count(table: &str, path: &str) -> usize {
 }
 
 fn forget(guid: u64) -> anyhow::Result<()> {
+    let mut gone = false;
     for path in [file(guid).with_extension("new"), file(guid)] {
         match fs::remove_file(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            result => result.with_context(|| format!("cannot remove {}", path.display()))?,
+            result => {
+                result.with_context(|| format!("cannot remove {}", path.display()))?;
+                gone = true;
+            }
         }
     }
-    Ok(())
+    if gone { sync_directory() } else { Ok(()) }
+}
+
+/// The images that have a file here, also those that are gone with their pool.
+pub(crate) fn ours() -> anyhow::Result<Vec<u64>> {
+    let what = || format!("cannot read {DIRECTORY}");
+    let mut found = Vec::new();
+    match fs::read_dir(DIRECTORY) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        Err(error) => return Err(error).with_context(what),
+        Ok(entries) => {
+            for entry in entries {
+                let name = entry.with_context(what)?.file_name();
+                found.extend(guid_of(&name.to_string_lossy()));
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn guid_of(name: &str) -> Option<u64> {
+    let digits = name.strip_prefix("vn-")?.strip_suffix(".exports")?;
+    u64::from_str_radix(digits, 16).ok()
 }
 
 /// To whom an image is exported, and which directory, as its file says.
@@ -221,6 +257,16 @@ mod tests {
         }
         assert_eq!(client("192.0.2.1", "/a"), "192.0.2.1:/a");
         assert_eq!(client("2001:db8::1", "/a"), "[2001:db8::1]:/a");
+    }
+
+    #[test]
+    fn names_of_files() {
+        let name = file(0xab);
+        let name = name.file_name().unwrap_or_default().to_string_lossy();
+        assert_eq!(guid_of(&name), Some(0xab));
+        for name in ["vn-ab.new", "vn-x.exports", "ab.exports", ""] {
+            assert_eq!(guid_of(name), None, "{name}");
+        }
     }
 
     #[test]
