@@ -23,6 +23,8 @@ const CHECKSUM_LIMIT: Duration = Duration::from_secs(3600);
 /// Names of files that say how an image boots.
 const PYGRUB: &str = "pygrub";
 const PROPERTIES: &str = "template.properties";
+/// What the name of a root volume begins with.
+const ROOT: &str = "vmi-root-";
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -101,7 +103,24 @@ enum There {
     Half,
 }
 
+/// One file system holds one template: images are made from all volumes of its newest snapshot.
+fn alone(request: &Request, volume: &Name) -> anyhow::Result<()> {
+    if zfs::facts(&request.system)?.is_none() {
+        return Ok(());
+    }
+    for (other, _) in zfs::tree(&request.system, "volume", Some(1))? {
+        if other != *volume && other.last().starts_with(ROOT) {
+            return refuse(
+                format!("{} holds a template already: {other}", request.system),
+                "give the new template another file system with -t; nothing was changed",
+            );
+        }
+    }
+    Ok(())
+}
+
 fn look(request: &Request, volume: &Name) -> anyhow::Result<There> {
+    alone(request, volume)?;
     let Some(facts) = zfs::facts(volume)? else {
         return Ok(There::Nothing);
     };
@@ -147,7 +166,7 @@ fn steps(request: &Request, dry_run: bool) -> anyhow::Result<Name> {
         None => now_as_name(SystemTime::now()),
     };
     let snapshot = request.system.at(&snapshot);
-    let volume = request.system.child(&format!("vmi-root-{}", request.name));
+    let volume = request.system.child(&format!("{ROOT}{}", request.name));
     let volume = volume.map_err(|text| anyhow!(text))?;
     let head = content::head(&request.file)?;
     let format = content::format(&head);
