@@ -18,13 +18,21 @@ ls -A /etc/exports.d 2>/dev/null
 exportfs -v"""
 
 
-def check(text, always=False):
+def check(text, always=False, short=False):
+    """`always`: others build on it. `short`: of the short set, as are those that others build on."""
+
     def register(function):
         function.always = always
+        function.short = short
         CHECKS.append((text, function))
         return function
 
     return register
+
+
+def seed(guest, line, timeout=120):
+    """A line as the old README has it, but for names and addresses: run where the scripts are, as ./NAME."""
+    return guest.run(f"cd /usr/local/sbin && {line}", timeout)
 
 
 def equal(got, expected, what):
@@ -63,8 +71,9 @@ def target(lab, image, which="-r"):
 @check("createtmplt.sh makes a template from a raw image, as the old README has it", always=True)
 def template(lab):
     s = lab.storage
-    s.run(f"createtmplt.sh -t {OS}/small -f {IMAGES}/small.img -n small -s 1G", 120)
-    equal(s.run(f"zfs get -Hp -o value volsize {OS}/small/vmi-root-small"), str(1 << 30), "size of the volume")
+    s.run(f"zfs create {PUBLIC}/download && cp --sparse=always {IMAGES}/small.img /{PUBLIC}/download/")
+    seed(s, f"./createtmplt.sh -t {OS}/small -f /{PUBLIC}/download/small.img -n small -s 12G")
+    equal(s.run(f"zfs get -Hp -o value volsize {OS}/small/vmi-root-small"), str(12 << 30), "size of the volume")
     s.run(f"cmp -n $((40<<20)) {IMAGES}/small.img /dev/zvol/{OS}/small/vmi-root-small")
     s.run(f"test -e /{OS}/small/pygrub && grep -qx name=small /{OS}/small/template.properties")
     equal(len(snapshots(lab)), 2, "snapshots of file system and volume")
@@ -111,13 +120,39 @@ def kernel(lab):
     s.run(f"udevadm settle; zfs destroy -r {OS}/k")
 
 
-@check("createvm.sh makes two images, with a clone of a data disk and without")
-def images(lab):
-    lab.before = lists(lab)
+@check("createtmplt.sh where a template is: refused, whatever is asked for, and it is as it was")
+def template_again(lab):
     s = lab.storage
-    s.run(f"createvm.sh -t {OS}/small -d /{PUBLIC}/datadisk/ext3-8g -i /{USER}/i0007 -u /{USER}", 120)
-    s.run(f"vn image create {USER}/i0008 --template {OS}/small --data-size 32M", 120)
-    equal(s.run("listclones.sh -p tank/demo/vm").split(), [f"{USER}/i0007", f"{USER}/i0008"], "listclones.sh")
+    # All of 12 GiB need not be read: `referenced` tells of what is written behind the image.
+    contents = (f"head -c 64M /dev/zvol/{OS}/small/vmi-root-small | sha256sum; find /{OS}/small -type f -exec sha256sum {{}} + | sort;"
+                f" zfs get -Hp -o property,value guid,creation,referenced,volsize,vnet:template {OS}/small/vmi-root-small")
+    s.run(f"cp --sparse=always {IMAGES}/small.img {IMAGES}/other.img && echo other | dd of={IMAGES}/other.img bs=1M seek=39 conv=notrunc status=none")
+    before, there = lists(lab), s.run(contents, 120)
+    for options in (
+        f"-f {IMAGES}/small.img -n small -s 12G",
+        f"-f {IMAGES}/other.img -n small -s 64M",
+        f"-f {IMAGES}/other.img -n small -s 12G -h -d words",
+        f"-f {IMAGES}/other.img -n other -s 64M",
+    ):
+        refused(s, f"createtmplt.sh -t {OS}/small {options}", "already", "nothing was changed")
+    refused(s, f"createtmplt.sh -t {OS}/small -f {IMAGES}/none.img -n small -s 12G", "No such file")
+    equal(lists(lab), before, "what is there")
+    equal(s.run(contents, 120), there, "what is in the template")
+    s.run(f"rm {IMAGES}/other.img")
+
+
+template_again.short = True
+
+
+@check("createvm.sh makes two images, with a clone of a data disk, with swap, and without")
+def images(lab):
+    s = lab.storage
+    (first,) = [name for name in snapshots(lab) if name.startswith(f"{OS}/small@")]
+    s.run(f"zfs create -s -V 16M {OS}/small/fedora-swap && udevadm settle && zfs snapshot -r {OS}/small@swap")
+    lab.before = lists(lab)
+    seed(s, f"./createvm.sh -t {OS}/small -d /{PUBLIC}/datadisk/ext3-8g/ -i /{USER}/i0007 -u /{USER}")
+    s.run(f"vn image create {USER}/i0008 --template {first} --data-size 32M", 120)
+    equal(seed(s, "./listclones.sh -p tank/demo/vm").split(), [f"{USER}/i0007", f"{USER}/i0008"], "listclones.sh")
     listed = json.loads(s.run("vn -j image list tank/demo/vm"))
     equal([image["state"] for image in listed], ["ready", "ready"], "states")
     origin = s.run(f"zfs get -Hp -o value origin {USER}/i0007")
@@ -127,19 +162,20 @@ def images(lab):
 images.always = True
 
 
-@check("listvmdisk.sh and listvmdisksize.sh print what the old README shows")
+@check("listvmdisk.sh and listvmdisksize.sh print what the old README shows", short=True)
 def disks(lab):
     s = lab.storage
     image = f"{USER}/i0007"
     iqn = target(lab, image)
-    equal(s.run(f"listvmdisk.sh -i {image} -r"), f"{image}/vmi-root-small,{iqn}", "-r")
+    equal(seed(s, f"./listvmdisk.sh -i {image} -r"), f"{image}/vmi-root-small,{iqn}", "-r")
+    equal(seed(s, f"./listvmdisk.sh -i {image} -w").split(",")[0], f"{image}/fedora-swap", "-w")
     equal(s.run(f"listvmdisk.sh -i {image} -d 0"), f"{image}/vmi-root-small,{iqn}", "-d 0")
-    equal(s.run(f"listvmdisk.sh -i {image} -d 1").split(",")[0], f"{image}/datadisk1-ext3-8g", "-d 1")
-    refused(s, f"listvmdisk.sh -i {image} -w", "has no swap disk")
+    equal(seed(s, f"./listvmdisk.sh -i {image} -d 1").split(",")[0], f"{image}/datadisk1-ext3-8g", "-d 1")
+    refused(s, f"listvmdisk.sh -i {USER}/i0008 -w", "has no swap disk")
     refused(s, f"listvmdisk.sh -i {image} -d 10", "has no data disk 10")
-    equal(s.run(f"./listvmdisksize.sh -d {image}/datadisk1-ext3-8g -t".replace("./", "")), str(64 << 20), "-t")
+    equal(seed(s, f"./listvmdisksize.sh -d {image}/datadisk1-ext3-8g -t"), "8589934592", "-t")
     used = s.run(f"zfs get -Hp -o value used {image}/datadisk1-ext3-8g")
-    equal(s.run(f"listvmdisksize.sh -d {image}/datadisk1-ext3-8g -a"), used, "-a")
+    equal(seed(s, f"./listvmdisksize.sh -d {image}/datadisk1-ext3-8g -a"), used, "-a")
     refused(s, f"listvmdisksize.sh -d {image} -t", "is a filesystem, not a volume")
     refused(s, "listvmdisk.sh -i tank/nothing -r", "there is no filesystem tank/nothing")
 
@@ -171,8 +207,11 @@ def wrong(lab):
     equal(lists(lab), before, "what is there")
 
 
-def mount_line(lab, name, image, data=True):
-    data = f" -1 {target(lab, image, '-d 1')}" if data else ""
+def mount_line(lab, name, image, swap=False):
+    """As the old README has it; swap with its option of that list."""
+    data = f" -1 {target(lab, image, '-d 1')}"
+    if swap:
+        data += f" -w {target(lab, image, '-w')}"
     local = "/images/" + image.split("/", 3)[3]
     return f"mountvm.sh -m -h 192.0.2.1 -t {target(lab, image)} -l {local} -n {name} -r {image}{data}"
 
@@ -181,13 +220,13 @@ def mount_line(lab, name, image, data=True):
 def mount(lab):
     d = lab.dom0
     for name, image in (("vm7", f"{USER}/i0007"), ("vm8", f"{USER}/i0008")):
-        line = mount_line(lab, name, image)
-        d.run(line, 180)
+        line = mount_line(lab, name, image, swap=name == "vm7")
+        seed(d, f"./{line}", 180)
         links = d.run("ls -l /dev/disk/by-vm")
         d.run(line, 180)
         equal(d.run("ls -l /dev/disk/by-vm"), links, "links after mounting again")
     d.run("test -e /images/chiradeep/i0007/template.properties")
-    equal(d.run("blockdev --getsize64 /dev/disk/by-vm/vm7-root"), str(1 << 30), "size of the root disk")
+    equal(d.run("blockdev --getsize64 /dev/disk/by-vm/vm7-root /dev/disk/by-vm/vm7-swap").split(), [str(12 << 30), str(16 << 20)], "sizes")
     other = mount_line(lab, "vm9", f"{USER}/i0007").replace("/i0007 -n", "/other -n")
     refused(d, other, "is logged in to", "as vm7")
 
@@ -195,21 +234,22 @@ def mount(lab):
 mount.always = True
 
 
-@check("mapiscsi.sh tells which target is which disk; blank when it has no name")
+@check("mapiscsi.sh tells which target is which disk; blank when it has no name", short=True)
 def mapped(lab):
     d = lab.dom0
     iqns = {name: target(lab, f"{USER}/{image}") for name, image in (("vm7", "i0007"), ("vm8", "i0008"))}
-    lines = d.run("mapiscsi.sh").splitlines()
+    lines = seed(d, "./mapiscsi.sh").splitlines()
+    equal(f"{target(lab, f'{USER}/i0007', '-w')} vm7-swap" in lines, True, f"a line of the swap disk in {lines}")
     for name, iqn in iqns.items():
         equal(f"{iqn} {name}-root" in lines, True, f"a line of {name} in {lines}")
-    equal(len(lines), 4, "lines")
+    equal(len(lines), 5, "lines")
     d.run("mv /dev/disk/by-vm/vm7-root /run/kept")
     equal(iqns["vm7"] in d.run("mapiscsi.sh").splitlines(), True, "a line without a name")
     d.run("mv /run/kept /dev/disk/by-vm/vm7-root")
-    equal(len(json.loads(d.run("vn -j iscsi map"))), 4, "as JSON")
+    equal(len(json.loads(d.run("vn -j iscsi map"))), 5, "as JSON")
 
 
-@check("a file written in one image is not in the other; by iSCSI and by NFS")
+@check("a file written in one image is not in the other; by iSCSI and by NFS", short=True)
 def apart(lab):
     d = lab.dom0
     d.run("mkdir -p /mnt/a && mount /dev/disk/by-vm/vm7-root /mnt/a && echo mine >/mnt/a/mine && umount /mnt/a")
@@ -220,7 +260,7 @@ def apart(lab):
     d.run("mount /dev/disk/by-vm/vm7-datadisk-1 /mnt/a && umount /mnt/a")
 
 
-@check("nothing is deleted while it is in use, nor a user with other images")
+@check("nothing is deleted while it is in use, nor a user with other images", short=True)
 def in_use(lab):
     s = lab.storage
     before = lists(lab)
@@ -230,7 +270,7 @@ def in_use(lab):
     equal(lists(lab), before, "what is there")
 
 
-@check("unmount while busy changes nothing, and the server still knows of the mount")
+@check("unmount while busy changes nothing, and the server still knows of the mount", short=True)
 def busy(lab):
     d = lab.dom0
     d.run("mount /dev/disk/by-vm/vm7-root /mnt/a")
@@ -245,8 +285,8 @@ def busy(lab):
 def unmounted(lab):
     d = lab.dom0
     d.run("echo x >/images/chiradeep/i0007/x")
-    d.run("mountvm.sh -u -l /images/chiradeep/i0007", 120)
-    d.run("mountvm.sh -u -l /images/chiradeep/i0007", 120)
+    seed(d, "./mountvm.sh -u -l /images/chiradeep/i0007")
+    seed(d, "./mountvm.sh -u -l /images/chiradeep/i0007")
     lab.storage.run(f"test -e /{USER}/i0007/x")
     d.run("test ! -e /images/chiradeep/i0007 && test ! -e /dev/disk/by-vm/vm7-root && test -e /dev/disk/by-vm/vm8-root")
     d.run("mountvm.sh -u -l /images/chiradeep/i0008 -n vm8", 120)
@@ -278,9 +318,14 @@ def chap(lab):
 @check("delvm.sh removes image and user; pool, targets and exports are what they were")
 def deleted(lab):
     s = lab.storage
-    s.run(f"delvm.sh -i {USER}/i0008", 120)
-    s.run(f"delvm.sh -u {USER} -i {USER}/i0007", 120)
+    seed(s, f"./delvm.sh -i {USER}/i0008")
+    seed(s, f"./delvm.sh -u {USER} -i {USER}/i0007")
     equal(lists(lab), lab.before, "what is there")
+    s.run(f"udevadm settle; zfs destroy -r {OS}/small@swap && zfs destroy {OS}/small/fedora-swap")
+    # Either option alone is enough; a user goes without images only.
+    s.run(f"zfs create {USER}")
+    seed(s, f"./delvm.sh -u {USER}")
+    refused(s, f"delvm.sh -u {USER}", "there is no")
     refused(s, f"delvm.sh -i {USER}/i0007", "there is no")
     s.run(f"vn image delete {USER}/i0007 --if-exists")
 

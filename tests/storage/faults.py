@@ -11,19 +11,21 @@ CHECKS = []
 USER = "tank/demo/vm/faults"
 # Each is killed before it is carried out: programs are started by clone3 or vfork, steps of vn itself are the others.
 CALLS = ["clone3", "mkdir", "symlink", "rename", "unlink", "rmdir"]
-# Every n-th of them.
-STEP = int(os.environ.get("VNET_STORAGE_STEP", "4"))
+# Every n-th of them; 0 is one of all, in the middle.
+STEP = int(os.environ.get("VNET_STORAGE_STEP", "8"))
+SIGNALS = {"INT": 130, "TERM": 143}
 
 
-def check(text):
+def check(text, short=False):
     def register(function):
+        function.short = short
         CHECKS.append((text, function))
         return function
 
     return register
 
 
-@check("image truncated, or not an image: refused, nothing is left")
+@check("image truncated, or not an image: refused, nothing is left", short=True)
 def not_whole(lab):
     s = lab.storage
     before = lists(lab)
@@ -56,18 +58,18 @@ def not_whole(lab):
 @check("pool full in mid-copy: a clear error, only what this run made is removed, and it works when there is room")
 def full(lab):
     s = lab.storage
-    s.run(f"cd {IMAGES} && rm -f cut.* && cp small.img big.img && truncate -s 600M big.img && dd if=/dev/urandom of=big.img bs=1M seek=40 count=400 conv=notrunc status=none", 200)
+    s.run(f"cd {IMAGES} && rm -f cut.* && cp small.img big.img && truncate -s 300M big.img && dd if=/dev/urandom of=big.img bs=1M seek=40 count=200 conv=notrunc status=none", 200)
     s.run(f"zfs create {OS}/mine && echo precious >/{OS}/mine/file && echo old >/{OS}/mine/template.properties")
     room = int(s.run("zfs get -Hp -o value available tank"))
-    s.run(f"zfs create -V {(room - (250 << 20)) >> 20}M tank/ballast")
+    s.run(f"zfs create -V {(room - (120 << 20)) >> 20}M tank/ballast")
     before = lists(lab)
     for where in (f"{OS}/mine", f"{OS}/new/deep"):
-        refused(s, f"createtmplt.sh -t {where} -f {IMAGES}/big.img -n big -s 600M", "is the pool tank full?", "hint: zpool list", timeout=400)
+        refused(s, f"createtmplt.sh -t {where} -f {IMAGES}/big.img -n big -s 300M", "is the pool tank full?", "hint: zpool list", timeout=400)
         equal(lists(lab), before, "what is there")
     equal(s.run(f"cat /{OS}/mine/file /{OS}/mine/template.properties"), "precious\nold", "files of the file system")
     s.run("udevadm settle; zfs destroy tank/ballast")
-    s.run(f"createtmplt.sh -t {OS}/mine -f {IMAGES}/big.img -n big -s 600M", 400)
-    s.run(f"cmp -n $((600<<20)) {IMAGES}/big.img /dev/zvol/{OS}/mine/vmi-root-big && cat /{OS}/mine/file", 200)
+    s.run(f"createtmplt.sh -t {OS}/mine -f {IMAGES}/big.img -n big -s 300M", 400)
+    s.run(f"cmp -n $((300<<20)) {IMAGES}/big.img /dev/zvol/{OS}/mine/vmi-root-big && cat /{OS}/mine/file", 200)
 
 
 @check("speed: a template as fast as qemu-img convert to the same volume, 1.2 x; an image of a larger template is no slower")
@@ -81,16 +83,16 @@ def speed(lab):
     ours, theirs = [], []
     for _ in range(3):
         theirs.append(seconds(
-            "zfs create -p -s -V 600M tank/q/v && udevadm wait --timeout=60 /dev/zvol/tank/q/v"
+            "zfs create -p -s -V 300M tank/q/v && udevadm wait --timeout=60 /dev/zvol/tank/q/v"
             f" && qemu-img convert -n -f raw -O raw {IMAGES}/big.img /dev/zvol/tank/q/v && sync /dev/zvol/tank/q/v"
         ))
         s.run("udevadm settle; zfs destroy -r tank/q")
-        ours.append(seconds(f"createtmplt.sh -t {OS}/speed -f {IMAGES}/big.img -n v -s 600M"))
+        ours.append(seconds(f"createtmplt.sh -t {OS}/speed -f {IMAGES}/big.img -n v -s 300M"))
         s.run(f"udevadm settle; zfs destroy -r {OS}/speed")
     images = {}
     for name, template in (("small", "small"), ("big", "mine")):
         images[name] = min(seconds(f"vn image create tank/demo/vm/u/{name}{n} --template {OS}/{template}") for n in range(3))
-    print(f"     template: vn {ours}, qemu-img {theirs}; image: {images}")
+    print(f"     template: vn {ours}, qemu-img {theirs}, ratio {min(ours) / min(theirs):.2f}; image: {images}")
     for name in ("small", "big"):
         for n in range(3):
             s.run(f"vn image delete tank/demo/vm/u/{name}{n}", 120)
@@ -101,7 +103,7 @@ def speed(lab):
         raise GuestError(f"images: {images}")
 
 
-@check("two creates of the same image at once: one is made, the other is refused")
+@check("two creates of the same image at once: one is made, the other is refused", short=True)
 def twice(lab):
     s = lab.storage
     before = lists(lab)
@@ -115,33 +117,63 @@ def twice(lab):
     equal(lists(lab), before, "what is there")
 
 
-def killed_at_each_step(lab, guest, command, after, timeout=300):
-    """Runs it again and again, each time killed before a later call; then again, whole, and `after`. Returns how often."""
-    times = 0
-    for call in CALLS:
-        for when in range(1, 500, STEP):
-            status, output = guest.status(
-                f"strace -qq -o /dev/null -e trace={call} -e inject={call}:signal=KILL:when={when} {command}", timeout
-            )
-            if status not in (0, 137):
-                raise GuestError(f"killed at {call} {when}: status {status}:\n{output}")
-            status_again, again = guest.status(command, timeout)
-            # Killed after its last step: it is there.
-            if status_again != 0 and not (status_again == 2 and "is there already" in again):
-                raise GuestError(f"again after {call} {when}: status {status_again}:\n{again}")
-            try:
-                after(lab)
-            except GuestError as error:
-                raise GuestError(f"after {call} {when} and again: {error}") from error
-            if status == 0:
-                break
-            times += 1
-    print(f"     killed {times} times")
-    if times == 0:
-        raise GuestError("it was never killed")
+def calls(guest, command, timeout):
+    """How often vn does each of CALLS while it does the whole of the work."""
+    guest.run(f"strace -qq -o /tmp/calls -e trace={','.join(CALLS)} {command}", timeout)
+    names = guest.run("cut -d'(' -f1 /tmp/calls").split()
+    return {call: names.count(call) for call in CALLS if call in names}
 
 
-@check("vn killed at each step of template create, then the same command again")
+def with_signal(guest, command, signal, call, when, timeout):
+    return guest.status(f"strace -qq -o /dev/null -e trace={call} -e inject={call}:signal={signal}:when={when} {command}", timeout)
+
+
+def killed_at_each_step(lab, guest, command, after, undone=None, timeout=300):
+    """Runs it whole; then again and again, each time killed before a later call; then again, whole. After each whole run comes
+    `after`, which looks and brings back what was. Then the same with the signals that people send: a command that takes its steps
+    back says so, and `undone` looks whether it did."""
+
+    def again(how):
+        status, output = guest.status(command, timeout)
+        # Killed after its last step: it is there.
+        if status != 0 and not (status == 2 and "is there already" in output):
+            raise GuestError(f"again after {how}: status {status}:\n{output}")
+        try:
+            after(lab)
+        except GuestError as error:
+            raise GuestError(f"after {how} and again: {error}") from error
+
+    found = calls(guest, command, timeout)
+    after(lab)
+    most = found["clone3"]
+    if STEP:
+        points = [(call, when) for call, count in found.items() for when in range(1, count + 1, STEP)]
+    else:
+        points = [("clone3", most // 2)]
+    killed = 0
+    for call, when in points:
+        status, output = with_signal(guest, command, "KILL", call, when, timeout)
+        # It waits for others a little less or longer, and may have ended before.
+        if status not in (0, 137):
+            raise GuestError(f"killed at {call} {when}: status {status}:\n{output}")
+        killed += status == 137
+        again(f"KILL at {call} {when}")
+    told = 0
+    for signal, when in (("INT", most // 2), ("TERM", most * 3 // 4)) if STEP else (("TERM", most * 2 // 3),):
+        status, output = with_signal(guest, command, signal, "clone3", when, timeout)
+        if status == 2 and f"interrupted by SIG{signal}" in output:
+            told += 1
+        elif status not in (0, SIGNALS[signal]) or (undone and status):
+            raise GuestError(f"SIG{signal} at clone3 {when}: status {status}:\n{output}")
+        if undone and status == 2:
+            undone(lab)
+        again(f"SIG{signal} at clone3 {when}")
+    print(f"     calls {found}; killed {killed} times, interrupted and undone {told} times")
+    if killed == 0 or (undone and told == 0):
+        raise GuestError("it was never killed, or never interrupted")
+
+
+@check("vn killed at each step of template create, then the same command again", short=True)
 def killed_template(lab):
     before = lists(lab)
 
@@ -150,10 +182,10 @@ def killed_template(lab):
         lab.storage.run(f"udevadm settle; zfs destroy -r {OS}/kill")
         equal(lists(lab), before, "what is there")
 
-    killed_at_each_step(lab, lab.storage, f"createtmplt.sh -t {OS}/kill -f {IMAGES}/small.img -n k -s 64M", after)
+    killed_at_each_step(lab, lab.storage, f"createtmplt.sh -t {OS}/kill -f {IMAGES}/small.img -n k -s 64M", after, lambda lab: equal(lists(lab), before, "what is there"))
 
 
-@check("vn killed at each step of image create, then the same command again")
+@check("vn killed at each step of image create, then the same command again", short=True)
 def killed_image(lab):
     before = lists(lab)
 
@@ -165,10 +197,10 @@ def killed_image(lab):
         lab.storage.run(f"delvm.sh -u {USER} -i {USER}/kill", 120)
         equal(lists(lab), before, "what is there")
 
-    killed_at_each_step(lab, lab.storage, f"vn image create {USER}/kill --template {OS}/small", after)
+    killed_at_each_step(lab, lab.storage, f"vn image create {USER}/kill --template {OS}/small", after, lambda lab: equal(lists(lab), before, "what is there"))
 
 
-@check("vn killed at each step of image delete, then the same command again")
+@check("vn killed at each step of image delete, then the same command again", short=True)
 def killed_delete(lab):
     s = lab.storage
     before = lists(lab)
@@ -199,7 +231,7 @@ def clean(lab, name):
     equal(left, [], f"what {name} has left on the dom0")
 
 
-@check("vn killed at each step of image mount, then the same command again; unmount leaves nothing")
+@check("vn killed at each step of image mount, then the same command again; unmount leaves nothing", short=True)
 def killed_mount(lab):
     d = lab.dom0
     line = mount_line(lab, "vmk", image(lab, "k"))
@@ -209,10 +241,10 @@ def killed_mount(lab):
         d.run("mountvm.sh -u -l /images/faults/k", 120)
         clean(lab, "mount")
 
-    killed_at_each_step(lab, d, line, after)
+    killed_at_each_step(lab, d, line, after, lambda lab: clean(lab, "mount"))
 
 
-@check("vn killed at each step of image unmount, then the same command again")
+@check("vn killed at each step of image unmount, then the same command again", short=True)
 def killed_unmount(lab):
     d = lab.dom0
     line = mount_line(lab, "vmk", image(lab, "k"))
@@ -258,23 +290,59 @@ def closed(lab):
     d.run("mountvm.sh -u -l /images/faults/k", 120)
 
 
-@check("storage host killed in mid-write and back: targets and exports come back, nothing that was written is lost")
+# Writes record after record, each of them 4096 bytes with its number, and notes it when it is on the disk of the other side.
+WRITER = """(n=0; while [ -e /tmp/write ]; do n=$((n+1))
+    printf '%-4095s\\n' $n | dd of={to} bs=4096 seek=$(({start}+n-1)) iflag=fullblock conv=notrunc,fsync status=none || break
+    echo $n >>/tmp/acked.{name}; done; echo end >>/tmp/ended) >/tmp/log.{name} 2>&1 &"""
+RECORDS = "seq -f %-4095.0f {count} | cmp - <(dd if={of} bs=4096 skip={start} count={count} status=none)"
+
+
+@check("storage host killed in mid-write and back: targets and exports come back, and what was acknowledged is there", short=True)
 def power_cut(lab):
     s, d = lab.storage, lab.dom0
-    d.run(mount_line(lab, "vmk", image(lab, "k")), 120)
-    d.run("head -c 20000000 /dev/urandom >/tmp/data && cp /tmp/data /images/faults/k/before && sync -f /images/faults/k/before")
-    d.run("dd if=/tmp/data of=/dev/disk/by-vm/vmk-root bs=64k seek=1024 conv=fsync status=none", 120)
-    d.run("(dd if=/tmp/data of=/dev/disk/by-vm/vmk-datadisk-1 bs=64k oflag=direct conv=fsync status=none; echo $? >/tmp/dd.rc) >/tmp/dd.log 2>&1 &"
-          "(cp /tmp/data /images/faults/k/during && sync -f /images/faults/k/during; echo $? >/tmp/cp.rc) >/tmp/cp.log 2>&1 &")
+    image(lab, "cut")
+    d.run(mount_line(lab, "vmk", f"{USER}/cut"), 120)
+    # Name; where it is on the dom0, where on the storage host; the record at which it starts.
+    root, data = (s.run(f"listvmdisk.sh -i {USER}/cut {which}").split(",")[0] for which in ("-r", "-d 1"))
+    writers = [
+        ("root", "/dev/disk/by-vm/vmk-root", f"/dev/zvol/{root}", 10240),
+        ("data", "/dev/disk/by-vm/vmk-datadisk-1", f"/dev/zvol/{data}", 0),
+        ("file", "/images/faults/cut/records", f"/{USER}/cut/records", 0),
+    ]
+    # To wait for the storage host is what is wanted here.
+    d.run("echo 0 >/proc/sys/kernel/hung_task_timeout_secs; rm -f /tmp/acked.* /tmp/ended; touch /tmp/write")
+    for name, here, _, start in writers:
+        d.run(WRITER.format(to=here, name=name, start=start))
+    d.wait_for("[ -e /tmp/acked.root ] && [ -e /tmp/acked.data ] && [ -e /tmp/acked.file ] && [ $(cat /tmp/acked.* | wc -l) -ge 60 ]", 200)
+    # Made just before: what a verb has said to be done is there, too.
+    s.run(f"vn image create {USER}/late --template {OS}/small", 120)
+    acked = [int(d.run(f"tail -n 1 /tmp/acked.{name}")) for name, *_ in writers]
     s.reset()
     s.came_back()
-    s.run("end=$((SECONDS+120)); until systemctl is-active -q vn-storage; do [ $SECONDS -lt $end ] || exit 1; sleep 0.5; done", 200)
-    d.wait_for("[ -e /tmp/dd.rc ] && [ -e /tmp/cp.rc ]", 300)
-    equal(d.run("cat /tmp/dd.rc /tmp/cp.rc /tmp/dd.log /tmp/cp.log").split(), ["0", "0"], "status of the writers")
-    d.run("echo 3 >/proc/sys/vm/drop_caches; for f in before during; do cmp /tmp/data /images/faults/k/$f || exit 1; done", 120)
-    d.run("dd if=/dev/disk/by-vm/vmk-root bs=64k skip=1024 count=306 iflag=direct status=none | cmp -n 20000000 - /tmp/data", 120)
-    d.run("dd if=/dev/disk/by-vm/vmk-datadisk-1 bs=64k count=306 iflag=direct status=none | cmp -n 20000000 - /tmp/data", 120)
-    refused(s, f"delvm.sh -i {USER}/k", "is logged in", "has mounted")
-    d.run("mountvm.sh -u -l /images/faults/k", 120)
+    s.run("end=$((SECONDS+120)); until systemctl is-active -q vn-storage nfs-server; do [ $SECONDS -lt $end ] || exit 1; sleep 0.5; done", 200)
+    # On the storage host itself: no initiator writes again what was acknowledged to it.
+    for (name, _, there, start), count in zip(writers, acked):
+        s.run(f"{RECORDS.format(of=there, start=start, count=count)} || {{ echo {name}: of {count} records; exit 1; }}", 120)
+    late = target(lab, f"{USER}/late")
+    s.run(f"test -d /sys/kernel/config/target/iscsi/{late}/tpgt_1/np/0.0.0.0:3260 && exportfs -s | grep -qE '^/{USER}/late([[:space:]]|$)'")
+    # Each of them goes on, and none has seen an error.
+    for (name, *_), count in zip(writers, acked):
+        d.wait_for(f"[ -e /tmp/ended ] || [ $(tail -n 1 /tmp/acked.{name}) -gt {count + 2} ]", 300)
+    d.run("rm /tmp/write")
+    d.wait_for("[ $(cat /tmp/ended | wc -l) = 3 ]", 120)
+    equal(d.run("cat /tmp/log.*"), "", "errors of the writers")
+    d.run("echo 3 >/proc/sys/vm/drop_caches")
+    counts = []
+    for (name, here, _, start), count in zip(writers, acked):
+        counts.append(int(d.run(f"tail -n 1 /tmp/acked.{name}")))
+        if counts[-1] <= count:
+            raise GuestError(f"{name} was not written on")
+        d.run(RECORDS.format(of=here, start=start, count=counts[-1]), 120)
+    print(f"     records acknowledged before {acked}, and in all {counts}")
+    refused(s, f"delvm.sh -i {USER}/cut", "is logged in")
+    d.run("mountvm.sh -u -l /images/faults/cut", 120)
     clean(lab, "mount")
-    s.run(f"delvm.sh -u {USER} -i {USER}/k", 120)
+    s.run(f"vn image delete {USER}/late && delvm.sh -i {USER}/cut", 120)
+    if s.status(f"zfs list {USER}/k 2>/dev/null")[0] == 0:
+        s.run(f"vn image delete {USER}/k", 120)
+    s.run(f"delvm.sh -u {USER}")

@@ -42,7 +42,7 @@ class Machine(Guest):
             name, number, lan, f"{KIT}/vmlinuz", initramfs, directory, memory=memory, more=more, append=append, reboot=True
         )
 
-    def ready(self, timeout=300):
+    def ready(self, timeout=900):
         """Until it has booted, and the share is there."""
         self.wait_up(timeout)
         self.run("mkdir -p /share; modprobe 9pnet_virtio; mountpoint -q /share || mount -t 9p -o ro,trans=virtio,version=9p2000.L share /share")
@@ -67,7 +67,7 @@ class Machine(Guest):
                     break
                 text += data
 
-    def came_back(self, timeout=300):
+    def came_back(self, timeout=900):
         """After a reset: the agent speaks again. What it said before counts no more."""
         self.count += 1000
         self.ready(timeout)

@@ -28,11 +28,13 @@ md5sum small.img | cut -d' ' -f1 >small.md5
 sha256sum small.qcow2 | cut -d' ' -f1 >small.sha256
 # A data disk to clone, as the old README has one.
 zfs create -p tank/volumes/demo/template/public/datadisk
-zfs create -s -V 64M tank/volumes/demo/template/public/datadisk/ext3-8g
+zfs create -s -V 8G tank/volumes/demo/template/public/datadisk/ext3-8g
 udevadm wait --timeout=60 /dev/zvol/tank/volumes/demo/template/public/datadisk/ext3-8g
-mkfs.ext4 -q -L data /dev/zvol/tank/volumes/demo/template/public/datadisk/ext3-8g
+mkfs.ext4 -q -L data /dev/zvol/tank/volumes/demo/template/public/datadisk/ext3-8g 64M
 udevadm settle
 zfs snapshot tank/volumes/demo/template/public/datadisk/ext3-8g@one
 zfs create -p tank/demo/vm
 zfs create -p tank/volumes/demo/template/public/os
 zfs set vnet:initiators=iqn.1993-08.org.debian:01:dom0 vnet:hosts=192.0.2.2 tank/demo/vm
+# A test takes the power away.
+sync

@@ -1,9 +1,9 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
-"""test_storage.py [NAME...]: templates, images and disks on real OpenZFS, LIO, NFS and open-iscsi, in two guests.
+"""test_storage.py [--short] [NAME...]: templates, images and disks on real OpenZFS, LIO, NFS and open-iscsi, in two guests.
 
 Each check is a function of cases.py or faults.py, run in their order: all of them, or those with a name and what must come
-before. One failure does not hide others. What the guests were told and said is in build/storage/test/.
+before; with --short those of the short set. One failure does not hide others. What the guests were told and said is in build/storage/.
 """
 
 import sys
@@ -17,10 +17,11 @@ import faults
 
 
 def main():
-    wanted = sys.argv[1:]
+    short = "--short" in sys.argv[1:]
+    wanted = [name for name in sys.argv[1:] if name != "--short"]
     start = time.monotonic()
     passed = failed = 0
-    lab = Lab("test", print)
+    lab = Lab("short" if short else "test", print)
     try:
         with open(f"{TOP}/tests/storage/setup.sh") as script:
             lab.storage.run(script.read(), 300)
@@ -29,6 +30,8 @@ def main():
         for text, function in cases.CHECKS + faults.CHECKS:
             needed = function is cases.template or (of_cases and getattr(function, "always", False))
             if wanted and function.__name__ not in wanted and not needed:
+                continue
+            if short and not (function.short or getattr(function, "always", False)):
                 continue
             began = time.monotonic()
             try:
