@@ -76,8 +76,8 @@ test-debug: ## the same and more in a kernel that checks memory, locks and refer
 test-qemu: ## the module in two virtual machines with Debian's kernel
 	@tests/run qemu
 
-test-storage: ## templates, images and disks on real ZFS, iSCSI and NFS, in two virtual machines; not a part of test yet
-	@tests/run storage
+test-storage: ## templates, images and disks on real ZFS, iSCSI and NFS, in two virtual machines: all that test does of it, and more
+	@tests/run storage-all
 
 test-xen: ## virtual machines and routing domains on two hosts that run Xen; with a routing domain if make domr-image was done
 	@tests/run xen

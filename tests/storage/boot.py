@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """The initial file system of a guest of the storage tests: it mounts the kit's root file system, and adds what the test has."""
 
+import hashlib
 import lzma
 import os
 import shutil
@@ -11,6 +12,11 @@ KIT = "/kit/storage"
 TOP = "/src"
 MODULES = ["crc32c_generic", "virtio_pci", "virtio_blk", "virtio_net", "ext4"]
 SCRIPTS = ["createtmplt", "createvm", "delvm", "listclones", "listvmdisk", "listvmdisksize", "mountvm", "mapiscsi"]
+# What a boot would wait for, or what would disturb, and no test needs.
+MASKED = [
+    "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service", "fstrim.timer",
+    "getty.target", "systemd-binfmt.service", "systemd-hwdb-update.service", "systemd-pstore.service", "serial-getty@ttyS0.service",
+]
 AGENT = """[Unit]
 Description=Runs what the test says
 After=multi-user.target
@@ -57,7 +63,7 @@ def write(path, text, mode=0o644):
     os.chmod(path, mode)
 
 
-def place(stage, name, address, units):
+def place(stage, name, address, units, masked):
     """What the test adds to the root file system."""
     system = f"{stage}/place/etc/systemd/system"
     write(f"{stage}/place/etc/hostname", name + "\n")
@@ -66,6 +72,12 @@ def place(stage, name, address, units):
     write(f"{stage}/place/etc/fstab", "")
     write(f"{system}/lab-agent.service", AGENT)
     write(f"{system}/lab-network.service", NETWORK.format(address=address))
+    for unit in MASKED + masked:
+        os.symlink("/dev/null", f"{system}/{unit}")
+    # Not a first boot, and nothing in /usr is newer: catalogues and caches of it need not be made.
+    write(f"{stage}/place/etc/machine-id", hashlib.md5(name.encode()).hexdigest() + "\n", 0o444)
+    for directory in ("etc", "var"):
+        write(f"{stage}/place/{directory}/.updated", "")
     wants = f"{system}/multi-user.target.wants"
     os.makedirs(wants)
     shutil.copy(f"{TOP}/userland/vn/vn-storage.service", f"{system}/vn-storage.service")
@@ -80,7 +92,7 @@ def place(stage, name, address, units):
         os.symlink("vn", f"{programs}/{script}.sh")
 
 
-def build(out, name, address, units=()):
+def build(out, name, address, units=(), masked=()):
     with open(f"{KIT}/release") as file:
         base = f"{KIT}/modules/{file.read().strip()}"
     with tempfile.TemporaryDirectory() as stage:
@@ -100,7 +112,7 @@ def build(out, name, address, units=()):
         write(f"{stage}/modules/order", "".join(f"{name}\n" for name in names))
         shutil.copy(f"{TOP}/tests/storage/init", f"{stage}/init")
         os.chmod(f"{stage}/init", 0o755)
-        place(stage, name, address, list(units))
+        place(stage, name, address, list(units), list(masked))
         listing = subprocess.run(["find", ".", "-print0"], cwd=stage, capture_output=True, check=True).stdout
         with open(out, "wb") as file:
             subprocess.run(["cpio", "--null", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=stage, input=listing, stdout=file, check=True)

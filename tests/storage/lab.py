@@ -18,6 +18,8 @@ from boot import build  # noqa: E402
 
 KIT = "/kit/storage"
 POOL_SIZE = 3 << 30
+# Both guests have the same root file system.
+NOT_ON_DOM0 = ["nfs-server.service", "zfs.target", "zfs-import.target", "zfs-load-module.service", "zfs-mount.service", "zfs-volumes.target"]
 
 
 def sparse(path, size):
@@ -28,9 +30,9 @@ def sparse(path, size):
 class Machine(Guest):
     """A guest with disks; it can be reset as by a power failure."""
 
-    def __init__(self, name, number, directory, lan, units=(), disks=(), memory=1024):
+    def __init__(self, name, number, directory, lan, units=(), masked=(), disks=(), memory=1024):
         initramfs = f"/tmp/{name}.cpio"
-        build(initramfs, name, f"192.0.2.{number}", units)
+        build(initramfs, name, f"192.0.2.{number}", units, masked)
         self.monitor = f"/tmp/{name}.monitor"
         more = ["-drive", f"file={KIT}/root.img,format=raw,if=virtio,snapshot=on"]
         for disk in disks:
@@ -84,9 +86,9 @@ class Lab:
         self.machines = []
         start = time.monotonic()
         try:
-            self.storage = Machine("storage", 1, self.directory, lan, ["vn-storage"], [disk], 1536)
+            self.storage = Machine("storage", 1, self.directory, lan, ["vn-storage"], [], [disk], 1536)
             self.machines.append(self.storage)
-            self.dom0 = Machine("dom0", 2, self.directory, lan, [], [], 768)
+            self.dom0 = Machine("dom0", 2, self.directory, lan, [], NOT_ON_DOM0, [], 768)
             self.machines.append(self.dom0)
             for machine in self.machines:
                 machine.ready()
