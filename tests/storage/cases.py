@@ -147,11 +147,10 @@ template_again.short = True
 @check("createvm.sh makes two images, with a clone of a data disk, with swap, and without")
 def images(lab):
     s = lab.storage
-    (first,) = [name for name in snapshots(lab) if name.startswith(f"{OS}/small@")]
-    s.run(f"zfs create -s -V 16M {OS}/small/fedora-swap && udevadm settle && zfs snapshot -r {OS}/small@swap")
     lab.before = lists(lab)
+    s.run(f"vn image create {USER}/i0008 --template {OS}/small --data-size 32M", 120)
+    s.run(f"zfs create -s -V 16M {OS}/small/fedora-swap && udevadm settle && zfs snapshot -r {OS}/small@swap")
     seed(s, f"./createvm.sh -t {OS}/small -d /{PUBLIC}/datadisk/ext3-8g/ -i /{USER}/i0007 -u /{USER}")
-    s.run(f"vn image create {USER}/i0008 --template {first} --data-size 32M", 120)
     equal(seed(s, "./listclones.sh -p tank/demo/vm").split(), [f"{USER}/i0007", f"{USER}/i0008"], "listclones.sh")
     listed = json.loads(s.run("vn -j image list tank/demo/vm"))
     equal([image["state"] for image in listed], ["ready", "ready"], "states")
@@ -320,8 +319,8 @@ def deleted(lab):
     s = lab.storage
     seed(s, f"./delvm.sh -i {USER}/i0008")
     seed(s, f"./delvm.sh -u {USER} -i {USER}/i0007")
-    equal(lists(lab), lab.before, "what is there")
     s.run(f"udevadm settle; zfs destroy -r {OS}/small@swap && zfs destroy {OS}/small/fedora-swap")
+    equal(lists(lab), lab.before, "what is there")
     # Either option alone is enough; a user goes without images only.
     s.run(f"zfs create {USER}")
     seed(s, f"./delvm.sh -u {USER}")
