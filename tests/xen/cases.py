@@ -58,8 +58,8 @@ def wait_guest(host, address, timeout=240):
 def start(lab):
     """What everything needs: what there was before, and the world outside."""
     for host in lab.hosts:
-        host.run("xl info >/dev/null")
-        host.before = host.run(WORLD)
+        host.run("xl info >/dev/null", 300)
+        host.before = host.run(WORLD, 300)
     require(lab.b is None or lab.b.run("ping -c 2 192.168.1.101 >/dev/null && echo ok") == "ok", "no LAN")
 
 
@@ -227,7 +227,7 @@ def fails(lab):
     """xl that fails, hangs, or is not there: nothing is left behind."""
     host = lab.a
     run = f"vn vm run {IMAGE} --net 7 --name f-1 --mac 02:00:00:07:00:01 --ip 10.1.1.7 --memory 256 --cpus 1"
-    before = host.run(WORLD)
+    before = host.run(WORLD, 300)
     fake = "d=$(mktemp); cat >$d; chmod 755 $d; mount --bind $d /usr/sbin/xl; {}; s=$?; umount /usr/sbin/xl; exit $s"
     real = "cp -L /usr/sbin/xl /tmp/xl-real"
     host.run(real)
@@ -238,15 +238,15 @@ def fails(lab):
         ("#!/bin/sh\\nexec sleep 1000", "did not end within 30 s"),
     ):
         refused(host, f"printf '{script}\\n' | ( {fake.format(run)} )", words, 200)
-        require(host.run(WORLD) == before, f"something is left behind: {words}")
+        require(host.run(WORLD, 300) == before, f"something is left behind: {words}")
     # Xen's own refusal: more memory than there is; and a kernel that is none.
     refused(host, run.replace("256", "100000"), "xl create")
-    require(host.run(WORLD) == before, "something is left behind by Xen's refusal")
+    require(host.run(WORLD, 300) == before, "something is left behind by Xen's refusal")
     host.run("mkdir -p /images/bad; echo x >/images/bad/vmlinuz-x; echo x >/images/bad/initrd-x")
     refused(host, run.replace(IMAGE, "/images/bad"), "xl create")
-    require(host.run(WORLD) == before, "something is left behind by a kernel that is none")
+    require(host.run(WORLD, 300) == before, "something is left behind by a kernel that is none")
     refused(host, f"mv /usr/sbin/xl /usr/sbin/xl.away; {run}; s=$?; mv /usr/sbin/xl.away /usr/sbin/xl; exit $s", "xl is in none of")
-    require(host.run(WORLD) == before, "something is left behind without xl")
+    require(host.run(WORLD, 300) == before, "something is left behind without xl")
 
 
 def killed(lab):
@@ -277,7 +277,7 @@ def as_before(lab):
     for host in lab.hosts:
         host.run("ip netns del probe; ip link show vprobe >/dev/null 2>&1 && ip link del vprobe; vnetcleanup.sh -v 0005; true")
         host.run("ip netns del internet 2>/dev/null; ip link del pub 2>/dev/null; rm -f /etc/xen/vn/keys/id_ed25519*; true")
-        after = host.run(WORLD)
+        after = host.run(WORLD, 300)
         require(after == host.before, f"{host.name} was\n{host.before}\nand is\n{after}")
 
 
