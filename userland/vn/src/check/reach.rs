@@ -41,7 +41,9 @@ fn silent(addr: IpAddr, remote: &Remote, port: u16, is_heard: bool) -> Finding {
         Port::Silent | Port::Untried if is_heard => {
             return Finding::note(
                 format!("host {addr} sends frames, but does not answer questions"),
-                format!("a host of the original never answers; one of ours does: on {addr}: vn check"),
+                format!(
+                    "a host of the original never answers; one of ours does: on {addr}: vn check"
+                ),
             )
             .of_host(addr);
         }
