@@ -36,7 +36,7 @@ for n in 2 0 1; do
 done
 accelerator=(-accel "tcg,thread=multi" -cpu max)
 if grep -qwE 'vmx|svm' /proc/cpuinfo && [ -w /dev/kvm ]; then accelerator=(-accel kvm -cpu host); fi
-nsenter --net="/run/netns/${NS}domr" -- qemu-system-x86_64 -nodefaults -no-user-config -display none -M q35 "${accelerator[@]}" -m 128 \
+nsenter --net="/run/netns/${NS}domr" -- qemu-system-x86_64 -nodefaults -no-user-config -display none -M q35 "${accelerator[@]}" -m 192 \
 	-kernel "$IMAGE/vmlinuz" -initrd "$WORK/initrd" -serial "file:$WORK/console.log" -monitor "unix:$WORK/monitor,server=on,wait=off" \
 	-append "console=ttyS0 rootfstype=ramfs loglevel=4 panic=-1 $CMDLINE eth0mac=02:00:00:00:01:00 eth1mac=02:00:00:00:01:01 eth2mac=02:00:00:00:01:02" \
 	"${nics[@]}" -drive "file=$WORK/disk,format=raw,if=none,id=disk" -device virtio-blk-pci,drive=disk >"$WORK/qemu.log" 2>&1 &
