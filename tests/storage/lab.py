@@ -5,6 +5,7 @@ What they write to their root is lost with QEMU, but stays over a reboot; the di
 """
 
 import os
+import re
 import shutil
 import socket
 import sys
@@ -13,11 +14,14 @@ import time
 TOP = "/src"
 sys.path.insert(0, f"{TOP}/tests/qemu")
 
-from guest import Guest, GuestError  # noqa: E402
+from guest import SPLAT, Guest, GuestError  # noqa: E402
 from boot import build  # noqa: E402
 
 KIT = "/kit/storage"
 POOL_SIZE = 3 << 30
+# What the stable kernel's own iSCSI initiator says of itself at a logout, if the power management of the disk has work then: the
+# order of its work queues. It is told once in a boot.
+KNOWN = re.compile(r"cut here \]-+\r?\n[^\n]*WQ_MEM_RECLAIM iscsi_ctrl_[^\n]* is flushing !WQ_MEM_RECLAIM pm:.*?\[ end trace ", re.S)
 # Both guests have the same root file system.
 NOT_ON_DOM0 = ["nfs-server.service", "zfs.target", "zfs-import.target", "zfs-load-module.service", "zfs-mount.service", "zfs-volumes.target"]
 
@@ -73,6 +77,14 @@ class Machine(Guest):
         """After a reset: the agent speaks again. What it said before counts no more."""
         self.count += 1000
         self.ready(timeout)
+
+
+    def splats(self):
+        """Lines of the kernel's log that must not be there, but for what is known."""
+        text = KNOWN.sub("", self.console())
+        if self.qemu.poll() is None:
+            text += "\n" + KNOWN.sub("", self.status("dmesg")[1])
+        return sorted({line.strip() for line in text.splitlines() if SPLAT.search(line)})
 
 
 class Lab:
