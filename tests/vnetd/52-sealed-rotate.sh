@@ -64,8 +64,8 @@ for n in 2 3; do
 	# One order, and the other.
 	[ $n = 2 ] && order="h1 h2" || order="h2 h1"
 	for h in $order; do
-		holds "$h rotates" vn $h key rotate 5 --index "$n"
-		wait_for 5 "which is told" told $h key-rotated-ntf "$n"
+		holds "$h rotates" vn "$h" key rotate 5 --index "$n"
+		wait_for 5 "which is told" told "$h" key-rotated-ntf "$n"
 		traffic
 	done
 	holds "again is nothing new" vn h1 key rotate 5 --index "$n"
