@@ -311,21 +311,21 @@ impl Worker {
         size: usize,
     ) -> nix::Result<()> {
         let underlay = world.underlay.as_deref().ok_or(Errno::ENODEV)?;
-        let Some((to, ours)) = to else {
-            self.ask(underlay, net, mac);
-            return Ok(());
-        };
         let message = VarpMessage {
             opcode: VarpOpcode::Request,
             id: net.vnet.id,
             mac,
-            addr: ours.into(),
+            addr: to.map_or(IpAddr::from([0; 4]), |(_, ours)| ours).into(),
         };
         let packed = net.pack_message(&self.shared, &message.emit(), size);
         let bytes = packed.map_err(|reason| {
             net.vnet.count(reason);
             Errno::ENOKEY
         })?;
+        let Some((to, _)) = to else {
+            self.ask(underlay, net, mac);
+            return Ok(());
+        };
         // Who asks for a size wants to know whether it gets through.
         let strict = size > 0;
         self.send(underlay, &underlay.envelope(to), strict, &[&bytes])

@@ -35,18 +35,9 @@ fn is_expected(net: &NetFacts, addr: IpAddr) -> bool {
     net.listed.contains(&addr) || net.learned.contains(&addr)
 }
 
-/// Why a host may not answer at all. One whose machines were heard is there: it need not answer.
-fn silent(addr: IpAddr, remote: &Remote, port: u16, is_heard: bool) -> Finding {
+/// Why a host may not answer at all.
+fn silent(addr: IpAddr, remote: &Remote, port: u16) -> Finding {
     let (text, next) = match &remote.port {
-        Port::Silent | Port::Untried if is_heard => {
-            return Finding::note(
-                format!("host {addr} sends frames, but does not answer questions"),
-                format!(
-                    "a host of the original never answers; one of ours does: on {addr}: vn check"
-                ),
-            )
-            .of_host(addr);
-        }
         Port::Refused => (
             format!("host {addr} is there, but nothing has UDP port {port} on it"),
             format!("on {addr}: make the vnet, or compare the port: vn host status"),
@@ -88,9 +79,7 @@ pub(super) fn presence(facts: &Facts) -> Vec<Finding> {
         )];
     }
     let silents = facts.remotes.iter().filter(|(_, remote)| !remote.answers());
-    let is_heard = |addr: IpAddr| facts.nets.iter().any(|net| net.learned.contains(&addr));
-    let port = facts.host.port;
-    found.extend(silents.map(|(addr, remote)| silent(*addr, remote, port, is_heard(*addr))));
+    found.extend(silents.map(|(addr, remote)| silent(*addr, remote, facts.host.port)));
     for net in &facts.nets {
         let id = net.net.id;
         let alone = !facts.remotes.values().any(|remote| remote.has(id));
@@ -231,7 +220,6 @@ mod tests {
         ] {
             let mut facts = sound();
             mute(&mut facts);
-            facts.nets[0].learned.clear();
             remote(&mut facts).port = port;
             let lines = found(presence, &facts);
             assert_eq!(lines.len(), 1, "{lines:?}");
@@ -240,20 +228,6 @@ mod tests {
                 "{lines:?}"
             );
         }
-    }
-
-    #[test]
-    fn a_host_that_is_heard_need_not_answer() {
-        let mut facts = sound();
-        mute(&mut facts);
-        remote(&mut facts).port = Port::Silent;
-        assert_eq!(
-            found(presence, &facts),
-            ["note: host 192.0.2.2 sends frames, but does not answer questions"]
-        );
-        remote(&mut facts).port = Port::Refused;
-        let lines = found(presence, &facts);
-        assert!(lines[0].starts_with("fault: "), "{lines:?}");
     }
 
     #[test]
