@@ -145,13 +145,13 @@ never "no key is" grep -qiE '[0-9a-f]{32}' "$WORK/file"
 equal "what was exported is so already" "$(on h1 "$VN" --via vnetd --vnetd-socket "$WORK/h1/control" apply --dry-run "$WORK/file")" ""
 checked() { on h1 "$VN" --via vnetd --vnetd-socket "$WORK/h1/control" -j check 5; }
 found=$(checked || true)
-never "vn check finds nothing wrong with its keys" jq -e '.[] | select(.check == "keys")' <<<"$found"
-never "nor with the path" jq -e '.[] | select(.check == "mtu" or .check == "presence")' <<<"$found"
+never "vn check finds nothing wrong with its keys" jq -e '.findings[] | select(.check == "keys")' <<<"$found"
+never "nor with the path" jq -e '.findings[] | select(.check == "mtu" or .check == "presence")' <<<"$found"
 
 # Without a current key nothing is sent; the vnet's keys go with it.
 holds "the key goes" vn h1 key del 5 9
 found=$(checked || true)
-equal "vn check tells" "$(jq -r '.[] | select(.check == "keys") | .level' <<<"$found")" fault
+equal "vn check tells" "$(jq -r '.findings[] | select(.check == "keys") | .level' <<<"$found")" fault
 before=$(counter h1 0005 tx-no-key)
 isolated a1 10.0.0.2
 counts h1 0005 tx-no-key $((before + 1)) || fail "what is not sent is counted"
