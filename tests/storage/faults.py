@@ -128,9 +128,9 @@ def with_signal(guest, command, signal, call, when, timeout):
     return guest.status(f"strace -qq -o /dev/null -e trace={call} -e inject={call}:signal={signal}:when={when} {command}", timeout)
 
 
-def killed_at_each_step(lab, guest, command, after, undone=None, timeout=300):
+def killed_at_each_step(lab, guest, command, after, undone=None, timeout=300, start=None):
     """Runs it whole; then again and again, each time killed before a later call; then again, whole. After each whole run comes
-    `after`, which looks and brings back what was. Then the same with the signals that people send: a command that takes its steps
+    `after`, which looks and brings back what was. `start` is which program's start it is where one stands for all. Then the same with the signals that people send: a command that takes its steps
     back says so, and `undone` looks whether it did."""
 
     def again(how):
@@ -149,7 +149,7 @@ def killed_at_each_step(lab, guest, command, after, undone=None, timeout=300):
     if STEP:
         points = [(call, when) for call, count in found.items() for when in range(1, count + 1, STEP)]
     else:
-        points = [("clone3", most // 2)]
+        points = [("clone3", start or most // 2)]
     killed = 0
     for call, when in points:
         status, output = with_signal(guest, command, "KILL", call, when, timeout)
@@ -254,7 +254,8 @@ def killed_unmount(lab):
         clean(lab, "unmount")
         d.run(line, 120)
 
-    killed_at_each_step(lab, d, "mountvm.sh -u -l /images/faults/k", after)
+    # Before umount: by then the kernel was asked whether it could be unmounted.
+    killed_at_each_step(lab, d, "mountvm.sh -u -l /images/faults/k", after, start=1)
     d.run("mountvm.sh -u -l /images/faults/k", 120)
 
 
