@@ -110,7 +110,7 @@ impl Driver for Vnet {
         if !self.namespace.remove(&self.device, &self.id, rtnl) {
             return;
         }
-        self.seal.stop(self, true, rtnl);
+        self.seal.end(self, rtnl);
         self.varp.end(self);
         self.fdb.end();
         netlink::notify_net(self, abi::cmd::NET_DEL_NTF, rtnl);
@@ -310,6 +310,8 @@ impl Vnet {
             self.forget_unlisted(walk);
         }
         if let Some(walk) = resealed {
+            // Who has not seen yet that it is sealed learns nothing more after this.
+            rcu::synchronize();
             self.fdb.forget_hosts(walk, |_| true);
         }
         if let Some(walk) = damped {
@@ -455,7 +457,7 @@ fn attach(
     };
     if let Err(refusal) = sealed.and_then(|()| namespace.add(device, &config.id, rtnl)) {
         if let Some(vnet) = device.state() {
-            vnet.seal.stop(vnet, true, rtnl);
+            vnet.seal.end(vnet, rtnl);
         }
         netdev::unregister(device, rtnl);
         namespace.close(rtnl);

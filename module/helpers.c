@@ -34,7 +34,7 @@
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0)
 #include <crypto/aes-gcm.h>
 #endif
-#ifdef CONFIG_X86
+#if defined(CONFIG_X86) || defined(CONFIG_ARM64)
 #include <asm/cpufeature.h>
 #endif
 
@@ -565,13 +565,15 @@ void vnet_hmac_sha256(const u8 *key, size_t key_len, const struct vnet_bytes *pa
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(7, 3, 0) && IS_ENABLED(CONFIG_CRYPTO_LIB_AES_GCM)
 
-/* Without instructions of the processor the time that AES takes can tell of the key. */
+/* Without instructions of the processor the time that AES takes can tell of the key. A user-mode kernel is for tests only. */
 bool vnet_has_aes(void)
 {
-#ifdef CONFIG_X86
+#if defined(CONFIG_X86)
 	return boot_cpu_has(X86_FEATURE_AES) && boot_cpu_has(X86_FEATURE_PCLMULQDQ);
+#elif defined(CONFIG_ARM64)
+	return cpu_have_named_feature(AES) && cpu_have_named_feature(PMULL);
 #else
-	return true;
+	return IS_ENABLED(CONFIG_UML);
 #endif
 }
 

@@ -37,7 +37,8 @@ const OPENERS: usize = 6;
 pub(crate) struct Tag {
     /// The vnet's device.
     pub(crate) device: OwnDevice<Vnet>,
-    root: Root,
+    /// In a place of its own, as [`Given`].
+    root: KBox<Root>,
     purpose: Purpose,
 }
 
@@ -426,9 +427,9 @@ impl Keys {
     }
 }
 
-/// A key as it was given.
+/// A key as it was given. In a place of its own: what is moved about, or taken out of an `Option`, leaves a copy behind that nobody wipes.
 struct Given {
-    key: Key,
+    key: KBox<Key>,
     since: Instant,
 }
 
@@ -518,7 +519,7 @@ impl Seal {
         vnet: &Vnet,
         index: u16,
         slot: Option<Slot>,
-        key: Key,
+        key: KBox<Key>,
         rtnl: &mut Rtnl,
     ) -> Result<Option<Slot>> {
         let slots = &self.state.get(rtnl).slots;
@@ -615,7 +616,7 @@ impl Seal {
     pub(crate) fn renew(&self, vnet: &Vnet, settings: &Settings, rtnl: &mut Rtnl) -> Result {
         let seals = vnet.namespace().seals();
         let Some((mode, cipher)) = settings.sealed() else {
-            self.stop(vnet, false, rtnl);
+            self.stop(vnet, rtnl);
             return Ok(());
         };
         let id = *vnet.vnet_id();
@@ -634,7 +635,7 @@ impl Seal {
                     let index = loaded.index;
                     current = Some(Current { index, tag, key });
                 }
-                let root = root.duplicate();
+                let root = KBox::new(root.duplicate(), GFP_KERNEL)?;
                 wanted.push((tag, root, purpose), GFP_KERNEL)?;
             }
         }
@@ -700,20 +701,29 @@ impl Seal {
         Ok((own, believed))
     }
 
-    /// Nothing is sealed or opened any more, for good if `end`; then the keys go, too. Sleeps.
-    pub(crate) fn stop(&self, vnet: &Vnet, end: bool, rtnl: &mut Rtnl) {
-        let seals = vnet.namespace().seals();
+    /// Nothing is sealed or opened any more. Sleeps.
+    fn stop(&self, vnet: &Vnet, rtnl: &mut Rtnl) {
         drop(self.keys.replace(None));
+        self.close(vnet, false, rtnl);
+    }
+
+    /// The vnet goes, and with it the keys: nothing is opened any more. What its machines send until the device is closed is sealed
+    /// as before, as who finds nothing to seal with sends it as it is. What it is sealed with goes with the device. Sleeps.
+    pub(crate) fn end(&self, vnet: &Vnet, rtnl: &mut Rtnl) {
+        self.close(vnet, true, rtnl);
+        self.state.get_mut(rtnl).slots = Slots::new();
+    }
+
+    /// Nothing is opened any more, for good if `end`.
+    fn close(&self, vnet: &Vnet, end: bool, rtnl: &mut Rtnl) {
+        let seals = vnet.namespace().seals();
         let state = self.state.get_mut(rtnl);
         for tag in &state.tags {
             seals.forget_tag(*tag);
         }
+        state.tags.clear();
         if let Some(believed) = &state.believed {
             believed.clear(vnet, end);
-        }
-        state.tags.clear();
-        if end {
-            state.slots = Slots::new();
         }
     }
 }

@@ -63,9 +63,13 @@ impl Handler<VnetFamily> for KeyNew {
             request.extack.blame(given);
             return Err(Refusal::new(EINVAL, c"a key has 32 bytes"));
         };
-        let new = Key::from_bytes(bytes);
+        let mut new = KBox::new(Key::from_bytes([0; KEY_LEN]), GFP_KERNEL);
+        if let Ok(new) = &mut new {
+            new.set(&bytes);
+        }
         let is_zero = bytes == [0; KEY_LEN];
         crypto::wipe(&mut bytes);
+        let new = new?;
         if is_zero {
             return Err(Refusal::new(EINVAL, c"a key of zeros is none"));
         }

@@ -6,7 +6,7 @@
 //! known yet, only what makes it known is looked at.
 
 use vnet_core::abi::{HostCounter, NetCounter};
-use vnet_core::sealed::Mode;
+use vnet_core::sealed::{Mode, COUNTER_LAST};
 use vnet_core::wire::{
     Hello, HelloStep, Opened, SealedHeader, WireError, ETHERNET_HEADER_LEN, SEALED_HEADER_LEN,
     SEALED_KIND_LEN, SEALED_TAG_LEN,
@@ -45,7 +45,7 @@ impl Namespace {
         };
         let device = &opener.device;
         let vnet = device.state().ok_or(HostCounter::RxUnknownKey)?;
-        let done = may_open(vnet, origin, guard)
+        let done = may_open(vnet, &header, origin, guard)
             .and_then(|()| open(&mut skb, &header, opener.mode, &opener.key, origin.offset))
             .and_then(|()| {
                 if opener.sender.take(header.counter) {
@@ -74,7 +74,11 @@ impl Namespace {
         let device = &tag.device;
         let vnet = device.state().ok_or(HostCounter::RxUnknownKey)?;
         let keys = vnet.seal().keys(guard).ok_or(HostCounter::RxUnknownKey)?;
-        let done = may_open(vnet, origin, guard).and_then(|()| {
+        let done = may_open(vnet, header, origin, guard).and_then(|()| {
+            // Our own, thrown back at us. It would open, and we would vouch for ourselves.
+            if header.sender == keys.number() {
+                return Err(NetCounter::RxReplay);
+            }
             let key = tag.key_of(header.sender).ok_or(NetCounter::RxNoMemory)?;
             open(&mut skb, header, tag.mode(), &key, origin.offset)?;
             let Some(known) = keys.believed().find(header.sender) else {
@@ -234,12 +238,20 @@ impl Namespace {
     }
 }
 
-/// Whether a host's messages are looked at.
-fn may_open(vnet: &Vnet, origin: &Origin, guard: &Guard) -> Result<(), NetCounter> {
-    if vnet.accepts(origin.host, guard) {
-        Ok(())
-    } else {
+/// Whether a message is looked at.
+fn may_open(
+    vnet: &Vnet,
+    header: &SealedHeader,
+    origin: &Origin,
+    guard: &Guard,
+) -> Result<(), NetCounter> {
+    if !vnet.accepts(origin.host, guard) {
         Err(NetCounter::RxNotListed)
+    } else if !(1..=COUNTER_LAST).contains(&header.counter) {
+        // What nobody who keeps to the rules has sealed.
+        Err(NetCounter::RxBadSeal)
+    } else {
+        Ok(())
     }
 }
 

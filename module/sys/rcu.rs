@@ -256,7 +256,11 @@ impl<T> RcuBoxCell<T> {
 
 impl<T> Drop for RcuBoxCell<T> {
     fn drop(&mut self) {
-        drop(self.replace(None));
+        let value = self.0.xchg(core::ptr::null_mut(), Full);
+        if !value.is_null() {
+            // SAFETY: By the type invariant. A reader borrows the cell, which is borrowed mutably here: there is none.
+            drop(unsafe { KBox::from_raw(value) });
+        }
     }
 }
 

@@ -10,6 +10,6 @@
 load
 hosts 3
 HOW[h1]=module HOW[h2]=module
-sealed conf chacha20-poly1305 wire changed repeated unsealed tcp rotation strangers restart without_key
+sealed conf chacha20-poly1305 wire changed repeated thrown_back unsealed tcp rotation strangers restart without_key
 sealed auth aes-256-gcm wire changed rotation
 sealed conf aes-256-gcm wire changed rotation

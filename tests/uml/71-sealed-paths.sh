@@ -83,6 +83,37 @@ equal "nothing was delivered" "$(counter h2 0005 rx-packets)" "$got"
 reaches a1 10.0.0.2
 reaches a3 10.0.0.2
 
+# What could be learned while it was not sealed is forgotten, but not what was said by command.
+for i in 1 2; do "$VN" -n h$i net set 0005 --seal none; done
+reaches a1 10.0.0.2
+"$VN" -n h1 varp add 0005 02:00:00:00:00:09 192.0.2.3
+equal "what h2 sends is learned" "$(behind h1 0005 02:00:00:00:00:02)" 192.0.2.2
+"$VN" -n h1 net set 0005 --seal conf
+equal "and forgotten, as anybody could have sent it" "$(behind h1 0005 02:00:00:00:00:02)" ""
+equal "what was said by command is not" "$(behind h1 0005 02:00:00:00:00:09)" 192.0.2.3
+"$VN" -n h2 net set 0005 --seal conf
+reaches a1 10.0.0.2
+
+# A vnet goes while its machines send: nothing of that leaves unsealed. The socket stays, for another vnet.
+"$VN" -n h1 net create 0006 --seal auth
+timeout $((60 * SLOW)) nsenter --net=/run/netns/lan tcpdump -Z root -Uni lan -w /tmp/open.pcap 'src 192.0.2.1 and udp dst port 1798 and udp[8:2] < 4' 2>/tmp/tcpdump &
+listener=$!
+wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+on a1 ./frames.py send eth0 ff:ff:ff:ff:ff:ff 02:00:00:00:00:01 100000000 &
+sender=$!
+rounds=$(less 20 4)
+for _ in $(seq "$rounds"); do
+	"$VN" -n h1 net delete 0005
+	"$VN" -n h1 net create 0005 --bridge vnbr0005 --seal conf
+	"$VN" -n h1 key set 0005 --file /tmp/key --index 7
+	wait_for 10 "it sends, sealed" counts h1 0005 tx-packets 10
+done
+kill $sender
+kill -INT $listener
+wait $sender $listener || true
+equal "$rounds times deleted, nothing left unsealed" "$(./frames.py list /tmp/open.pcap | wc -l)" 0
+reaches a1 10.0.0.2
+
 # Over IPv6, straight to peers.
 for i in 1 2; do
 	on h$i sysctl -qw net.ipv6.conf.eth0.disable_ipv6=0 net.ipv6.conf.eth0.accept_dad=0
@@ -93,4 +124,4 @@ for i in 1 2; do
 done
 reaches a1 10.0.0.2
 equal "behind an IPv6 address" "$(behind h1 0005 02:00:00:00:00:02)" 2001:db8::2
-equal "the default MTU over IPv6" "$("$VN" -n h1 net create 0006 --seal auth >/dev/null && net_field h1 0006 mtu)" 1392
+equal "the default MTU over IPv6" "$("$VN" -n h1 net create 0007 --seal auth >/dev/null && net_field h1 0007 mtu)" 1392

@@ -24,7 +24,7 @@ ended() {
 }
 HOW[h1]=module
 daemon h2
-sealed conf chacha20-poly1305 wire changed repeated unsealed tcp rotation strangers restart without_key
+sealed conf chacha20-poly1305 wire changed repeated thrown_back unsealed tcp rotation strangers restart without_key
 sealed auth aes-256-gcm wire changed rotation
 ended
 HOW[h2]=module

@@ -10,6 +10,7 @@ frames.py flip DST HEX                    the payload as often as it has bits, e
 frames.py cut DST HEX                     the payload as often as it has bytes, with 0 of them, 1, and so on
 frames.py send IF DST SRC COUNT           frames from one MAC address to another
 frames.py ring IF COUNT                   VLAN-tagged IPv4 frames, of which only 14 bytes are in the packet's first piece
+frames.py original DST ID MAC             the original, as far as DST sees it: a frame of this machine, then answers for it
 frames.py payload PCAP NUMBER...          the UDP payloads of these frames of a capture, a line each
 frames.py list PCAP                       number, source, destination, length of each frame
 """
@@ -114,6 +115,20 @@ def main():
         frames = list(read_pcap(args[0]))
         for number in args[1:]:
             print(frames[int(number) - 1][42:].hex())
+    elif command == "original":
+        to, net, mac = (args[0], 1798), int(args[1], 16).to_bytes(16, "big"), bytes.fromhex(args[2].replace(":", ""))
+        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        sock.bind(("", 1798))
+        # With what was in memory in the reserved bits.
+        sock.sendto(bytes.fromhex("000200003140") + net + b"\xff" * 6 + mac + b"\x88\xb5" + bytes(46), to)
+        route = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        route.connect(to)
+        ours = ipaddress.IPv4Address(route.getsockname()[0]).packed
+        while True:
+            message, source = sock.recvfrom(65536)
+            # The zero address is one like any other, which it has not.
+            if message[:26] == bytes.fromhex("00010001") + net + mac:
+                sock.sendto(bytes.fromhex("00010002") + net + mac + b"\x02" + ours + bytes(12), source)
     elif command == "send":
         device, destination, source, count = args
         sock = raw(device)

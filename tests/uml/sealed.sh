@@ -128,6 +128,22 @@ repeated() {
 }
 counts_more() { [ "$(stat_of "$1" "$2")" -ge "$3" ]; }
 
+# What a host has sealed is thrown back at it, out of another place: it could open that, and must not believe itself.
+thrown_back() {
+	local thrown bits before senders challenges
+	capture wire "src ${ADDRESS[h2]} and dst ${ADDRESS[h1]} and udp dst port 1798" 3
+	holds "three pings that h2 answers" on a1 ping -q -c 3 -i 0.1 10.0.0.2
+	captured
+	mapfile -t thrown < <(./frames.py payload /tmp/wire.pcap 1 2 3)
+	before=$(stat_of h2 rx-replay) challenges=$(stat_of h2 challenges) senders=$(value_of h2 senders)
+	bits=${#thrown[2]}
+	# The second one never was anybody's: the number of its message is changed.
+	nothing_passes "what it has sealed itself" ./frames.py say "${ADDRESS[h2]}" "${thrown[@]}" "${thrown[2]:0:40}0fffffffffffffff${thrown[2]:56:bits}"
+	equal "is refused, whatever it is" $(($(stat_of h2 rx-replay) - before)) 4
+	equal "nobody is asked" "$(stat_of h2 challenges)" "$challenges"
+	equal "and nobody else believed" "$(value_of h2 senders)" "$senders"
+}
+
 # What is not sealed, from who would be believed otherwise.
 unsealed() {
 	local id frame announce before

@@ -25,6 +25,11 @@ impl Key {
         Self(bytes)
     }
 
+    /// Other bytes in the same place, for a key that must not be moved: what is moved leaves a copy behind. The caller overwrites its own.
+    pub const fn set(&mut self, bytes: &[u8; KEY_LEN]) {
+        self.0 = *bytes;
+    }
+
     /// The bytes, for the cipher.
     pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
