@@ -44,7 +44,7 @@ class Guest:
         self.count = 0
         self.agent = None
         peer = "server=on" if number == 1 else "server=off,reconnect-ms=100"
-        accelerator = ["-accel", "kvm", "-cpu", "host"] if hardware_virtualisation() else ["-accel", "tcg,thread=multi"]
+        accelerator = ["-accel", "kvm", "-cpu", "host"] if hardware_virtualisation() else ["-accel", "tcg,thread=multi", "-cpu", "max"]
         self.qemu = subprocess.Popen(
             ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", "q35"]
             + ([] if reboot else ["-no-reboot"])

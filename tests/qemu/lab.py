@@ -69,10 +69,10 @@ class Lab:
         if self.tunnel == "vnet":
             self.both(lambda number: "modprobe vnet")
 
-    def create(self, guest, net):
+    def create(self, guest, net, options=""):
         """Makes a vnet with its bridge."""
         if self.tunnel == "vnet":
-            return guest.run(f"vn net create {net} --bridge vnbr{net}")
+            return guest.run(f"vn net create {net} --bridge vnbr{net} {options}")
         return guest.run(
             f"""set -e
             ip link add vnif{net} mtu 1436 type vxlan id $((0x{net})) group 239.1.1.1 dev eth0 dstport 1798
@@ -104,11 +104,14 @@ class Lab:
 
     def capture(self, guest, options="", lines=10, only=""):
         """What was captured, as tcpdump says it; only is a filter."""
+        self.stop_capture(guest)
+        return guest.run(f"tcpdump -n -t {options} -r /tmp/lan.pcap '{only}' 2>/dev/null | head -n {lines}")
+
+    def stop_capture(self, guest):
         guest.run(
             "pid=$(cat /tmp/tcpdump.pid); kill -INT $pid 2>/dev/null; end=$((SECONDS+20)); "
             "while kill -0 $pid 2>/dev/null; do [ $SECONDS -lt $end ] || exit 1; sleep 0.1; done"
         )
-        return guest.run(f"tcpdump -n -t {options} -r /tmp/lan.pcap '{only}' 2>/dev/null | head -n {lines}")
 
     def traffic(self, guest, direction):
         """Packets and bytes that a host's vnet 0005 has sent (tx) or received (rx)."""

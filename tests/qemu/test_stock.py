@@ -133,6 +133,43 @@ def delete(lab):
     equal(lab.h2.status("ip link show vnbr0006")[0], 1, "vnbr0006")
 
 
+def sealed(lab, net, cipher, mode, subnet):
+    """A sealed vnet: its machines reach each other, the LAN sees their text only if it is to, and it carries TCP."""
+    lab.start_capture(lab.h1)
+    key = lab.h1.run("vn key generate").strip()
+    for number, guest in enumerate(lab.guests, 1):
+        lab.create(guest, net, f"--seal {mode} --cipher {cipher}")
+        guest.run(f"echo {key} | vn key set {net} --file -")
+        lab.customer(guest, f"s{number}{net}", net, f"{subnet}.{number}")
+    one, two = (f"s{number}{net}" for number in (1, 2))
+    lab.h1.wait_for(f"ip netns exec {one} ping -c 1 -W 1 {subnet}.2")
+    status, output = lab.h1.status(f"ip netns exec {one} ping -n -c 5 -i 0.3 -p {'secrette'.encode().hex()} {subnet}.2")
+    equal(status, 0, output)
+    true(" 0% packet loss" in output, output)
+    rate = lab.iperf((lab.h2, two), (lab.h1, one), f"{subnet}.2")
+    print(f"        {rate:.0f} Mbit/s", flush=True)
+    lab.stop_capture(lab.h1)
+    seen = int(lab.h1.run("grep -aoc secrettesecrette /tmp/lan.pcap || true"))
+    true((seen > 0) == (mode == "auth"), f"the text of pings is seen {seen} times on the LAN")
+    unsealed = lab.h1.run(f"tcpdump -n -r /tmp/lan.pcap 'udp dst port 1798 and udp[8:2] < 4 and udp[28:2] == 0x{net}' 2>/dev/null | head -n 3")
+    equal(unsealed, "", "not sealed")
+    for guest in lab.guests:
+        net_is = json.loads(guest.run(f"vn -j -s net show {net}"))
+        equal((net_is["seal"], net_is["cipher"], net_is["senders"]), (mode, cipher, 1), "how it is sealed")
+        stats = net_is["stats"]
+        equal(stats["rx-bad-seal"] + stats["rx-replay"], 0, f"drops {stats}")
+
+
+@check("a sealed vnet, conf with AES-256-GCM", own=True)
+def sealed_aes(lab):
+    sealed(lab, "0007", "aes-256-gcm", "conf", "10.7.0")
+
+
+@check("a sealed vnet, auth with ChaCha20-Poly1305", own=True)
+def sealed_chacha(lab):
+    sealed(lab, "0008", "chacha20-poly1305", "auth", "10.8.0")
+
+
 @check("the module unloads, with its devices and under traffic", own=True)
 def unload(lab):
     lab.h1.run("ip netns exec a1 ping -q -f 10.5.0.2 >/dev/null 2>&1 & sleep 0.5")
