@@ -125,6 +125,20 @@ ip -n lan link set h2 master lan
 ip -n h1 neigh del 192.0.2.2 dev eth0
 sound "sound again" h1
 
+# A host of the original answers for its machines, and not whether the vnet is there.
+A3=02:00:00:00:00:33
+nsenter --net=/run/netns/h3 -- ./frames.py original 192.0.2.1 5 $A3 >/dev/null 2>&1 &
+original=$!
+wait_for 5 "a machine of the original is heard" is_behind h1 0005 $A3 192.0.2.3
+finds "a host of the original" note "192.0.2.3 speaks the original's protocol only" h1
+equal "is no fault" "$rc" 0
+kill -STOP $original
+finds "unless it does not answer for its machines either" fault '192.0.2.3 does not answer for any vnet' h1
+kill -KILL $original
+wait $original || true
+"$VN" -n h1 varp del 5 $A3
+sound "sound without it" h1
+
 # What is not vnet, and what was damaged on its way.
 echo garbage | on h2 socat -u - UDP4-SENDTO:192.0.2.1:1798
 wait_for 5 "garbage is counted" host_counts h1 rx-bad-message 1

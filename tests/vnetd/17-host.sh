@@ -56,11 +56,26 @@ found() { [ "$(ctl h1 host-get | jq .device)" = "$(eth0)" ] && joined; }
 wait_for 10 "the device is found by its name, and the group joined" found
 on h2 ip neigh flush dev eth0
 anew
-on h1 ip route add 224.0.0.0/4 dev eth0
-ctl h1 host-set '{"device": 0}'
 [ "$(grep -c host-set-ntf "$WORK/events")" -ge 2 ] || fail "both are told: $(cat "$WORK/events")"
 ok "both are told"
 kill "$watch"
+# Also by a daemon that was started while it was away. Until then nothing goes out anywhere else.
+ip -n "${NS}lan" link del h1
+wait_for 5 "the device that is set is away" left
+stop h1 || fail "vnetd ends"
+daemon h1
+equal "its vnet is there" "$(list h1 net-get | jq -r .id)" 0005
+holds "without the group" left
+never "no other device has taken the place" jq -e '.device == 0' <<<"$(ctl h1 host-get)"
+stop h1 || fail "vnetd ends again"
+# The option says nothing else than what was saved.
+daemon h1 --device eth0
+attach h1 lan 192.0.2.1/24
+wait_for 10 "a daemon that was started without it finds it, too" found
+on h2 ip neigh flush dev eth0
+anew
+on h1 ip route add 224.0.0.0/4 dev eth0
+ctl h1 host-set '{"device": 0}'
 
 # More than the kernel can tell at once: what was lost is looked at anew. The address comes last, when there is no room.
 kill -STOP "${PIDS[h1]}"

@@ -103,7 +103,10 @@ for h in h1 h2; do ctl $h net-set '{"id": "0005", "seal": "none"}'; done
 equal "the MTU that was the default is the other one" "$(ctl h1 net-get '{"id": "0005"}' | jq .mtu)" 1436
 equal "nobody is believed" "$(senders h1)" 0
 reaches a1 10.0.0.2
-for h in h1 h2; do ctl $h net-set '{"id": "0005", "seal": "conf", "mtu": 1500}'; done
+equal "what a2 sends is learned" "$(behind h1 0005 $MAC2)" 192.0.2.2
+ctl h1 net-set '{"id": "0005", "seal": "conf", "mtu": 1500}'
+equal "and forgotten, as anybody could have said it" "$(behind h1 0005 $MAC2)" ""
+ctl h2 net-set '{"id": "0005", "seal": "conf", "mtu": 1500}'
 reaches a1 10.0.0.2
 for h in h1 h2; do on $h ip link set v-a${h#h} mtu 1500; ip -n "${NS}a${h#h}" link set eth0 mtu 1500; done
 holds "full frames in fragments" on a1 ping -q -n -M 'do' -c 2 -s 1472 -W 2 10.0.0.2

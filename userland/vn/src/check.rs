@@ -150,6 +150,8 @@ pub(crate) struct Remote {
     pub(crate) is_peer: bool,
     /// By vnet.
     pub(crate) nets: BTreeMap<VnetId, Presence>,
+    /// Whether it answered for a machine of its own, though not whether a vnet is there: so does the original.
+    pub(crate) is_original: bool,
     pub(crate) port: Port,
 }
 
@@ -187,6 +189,8 @@ pub(crate) struct NetFacts {
     pub(crate) listed: Vec<IpAddr>,
     /// Hosts behind which there is a MAC.
     pub(crate) learned: Vec<IpAddr>,
+    /// MACs and the hosts behind which they are, the ones that were heard last first.
+    pub(crate) machines: Vec<(Mac, IpAddr)>,
     pub(crate) damped: Vec<DampedMac>,
     pub(crate) keys: Vec<Key>,
 }
@@ -371,6 +375,7 @@ mod tests {
                 before: Counters::default(),
                 listed: Vec::new(),
                 learned: vec![addr("192.0.2.2")],
+                machines: vec![(Mac::from_bytes([2, 0, 0, 0, 0, 2]), addr("192.0.2.2"))],
                 damped: Vec::new(),
                 keys: Vec::new(),
             }],
@@ -392,6 +397,7 @@ mod tests {
                 Remote {
                     is_peer: false,
                     nets: BTreeMap::from([(five, presence)]),
+                    is_original: false,
                     port: Port::Untried,
                 },
             )]),

@@ -170,6 +170,41 @@ pub(crate) fn ask_each(
     Ok(times)
 }
 
+/// Asks hosts for MACs that should be there. Which hosts answered for one of theirs.
+pub(crate) fn ask_machines(
+    asker: &mut dyn Asker,
+    questions: &BTreeSet<(VnetId, Mac, IpAddr)>,
+    patience: Duration,
+) -> Result<BTreeSet<IpAddr>, Error> {
+    let mut answered = BTreeSet::new();
+    let questions: Vec<_> = questions.iter().copied().collect();
+    for batch in questions.chunks(BATCH) {
+        let mut missing: BTreeSet<_> = batch.iter().copied().collect();
+        for _ in 0..TRIES {
+            missing.retain(|(.., addr)| !answered.contains(addr));
+            for (net, mac, addr) in &missing {
+                let probe = Probe {
+                    addr: Some(*addr),
+                    ..Probe::new(*net, *mac)
+                };
+                try_ask(asker, &probe)?;
+            }
+            let until = Instant::now() + patience;
+            while !missing.is_empty() {
+                let Some(answer) = asker.answer(until)? else {
+                    break;
+                };
+                let Some(addr) = answer.addr else { continue };
+                if missing.contains(&(answer.net, answer.mac, addr)) {
+                    answered.insert(addr);
+                    missing.retain(|(.., other)| *other != addr);
+                }
+            }
+        }
+    }
+    Ok(answered)
+}
+
 /// The largest UDP payload, in bytes and not more than `needed`, that a host answers.
 pub(crate) fn sweep(
     asker: &mut dyn Asker,
@@ -265,7 +300,9 @@ pub(crate) mod tests {
                 self.lost -= 1;
                 return Ok(());
             }
-            if let Some(addr) = self.macs.get(&(probe.net, probe.mac)) {
+            let asked = |addr: &&IpAddr| probe.addr.is_none_or(|one| one == **addr);
+            let found = self.macs.get(&(probe.net, probe.mac));
+            if let Some(addr) = found.filter(asked) {
                 self.answers.push_back(Answer {
                     addr: Some(*addr),
                     ..Answer::new(probe.net, probe.mac)
@@ -321,6 +358,31 @@ pub(crate) mod tests {
         let found: Vec<_> = times.keys().copied().collect();
         assert_eq!(found, [(five, three)], "asked again when it was lost");
         assert_eq!(fake.asked.len(), 2 + 4);
+    }
+
+    #[test]
+    fn who_answers_for_a_machine() {
+        let five = id("5");
+        let [two, three] = ["192.0.2.2", "192.0.2.3"].map(addr);
+        let [here, there] = [2, 3].map(|last| Mac::from_bytes([2, 0, 0, 0, 0, last]));
+        let mut fake = Fake {
+            lost: 2,
+            ..Fake::default()
+        };
+        fake.macs.insert((five, here), two);
+        let questions =
+            BTreeSet::from([(five, here, two), (five, there, two), (five, there, three)]);
+        let answered = ask_machines(&mut fake, &questions, LONG).expect("answers");
+        assert_eq!(
+            answered,
+            BTreeSet::from([two]),
+            "asked again when it was lost"
+        );
+        // The answer of another host is none of this one.
+        fake.macs.insert((five, there), two);
+        let questions = BTreeSet::from([(five, there, three)]);
+        let answered = ask_machines(&mut fake, &questions, LONG).expect("no answer");
+        assert!(answered.is_empty());
     }
 
     #[test]

@@ -26,6 +26,7 @@ use zeroize::Zeroizing;
 
 use crate::dump::Cursor;
 use crate::host::Host;
+use crate::log;
 use crate::message::{self, Header, REQUEST_MAX, Refusal};
 use crate::notice::Notice;
 use crate::requests::{self, Asked, Outcome};
@@ -38,6 +39,12 @@ const LOOKERS: usize = 64;
 const WAITING: usize = 1024;
 /// Milliseconds for which a client need not read.
 const PATIENCE: u64 = 30_000;
+/// Most who are taken in before others have their turn.
+const ACCEPTED: usize = 64;
+/// Milliseconds until it is tried again to take in who could not be taken in.
+const PAUSE: u64 = 1000;
+/// Number of the event that somebody connects.
+pub(crate) const LISTENER: u64 = 1;
 /// Events with numbers from here on are about clients.
 pub(crate) const FIRST_CLIENT: u64 = 1 << 32;
 
@@ -70,6 +77,8 @@ pub(crate) struct Control {
     listener: OwnedFd,
     /// Given back when there is no other file descriptor.
     spare: Option<File>,
+    /// Until when nobody is taken in, for want of something.
+    paused: Option<Instant>,
     path: PathBuf,
     /// Held as long as the socket is ours.
     lock: Flock<File>,
@@ -195,6 +204,7 @@ impl Control {
         Ok(Self {
             listener,
             spare: File::open("/dev/null").ok(),
+            paused: None,
             path: path.to_owned(),
             lock,
             clients: HashMap::new(),
@@ -223,19 +233,15 @@ impl Control {
         turned_away
     }
 
-    /// Takes in who has connected.
-    pub(crate) fn accept(&mut self, epoll: &Epoll) {
-        loop {
+    /// Takes in who has connected. Who cannot be taken in waits, and does not wake us meanwhile.
+    pub(crate) fn accept(&mut self, now: Instant, epoll: &Epoll) {
+        for _ in 0..ACCEPTED {
             let fd = match sys::accept(&self.listener) {
                 Ok(fd) => fd,
                 Err(Errno::EINTR | Errno::ECONNABORTED) => continue,
-                Err(Errno::EMFILE | Errno::ENFILE) => {
-                    if self.turn_away() {
-                        continue;
-                    }
-                    return;
-                }
-                Err(_) => return,
+                Err(Errno::EMFILE | Errno::ENFILE) if self.turn_away() => continue,
+                Err(Errno::EAGAIN) => return,
+                Err(error) => return self.pause(error, now, epoll),
             };
             if self.clients.len() >= CLIENTS {
                 // Dropped: who is one too many sees the end at once.
@@ -269,6 +275,53 @@ impl Control {
         }
     }
 
+    /// Has nobody taken in for a while.
+    fn pause(&mut self, error: Errno, now: Instant, epoll: &Epoll) {
+        let mut event = EpollEvent::new(EpollFlags::empty(), LISTENER);
+        if let Err(error) = epoll.modify(&self.listener, &mut event) {
+            log(&format!("cannot let the control socket rest: {error}"));
+        }
+        let first = self.paused.replace(now.plus(PAUSE)).is_none();
+        if first {
+            log(&format!("cannot take in who has connected: {error}"));
+        }
+    }
+
+    /// After a pause, or when a client has gone: tries again to take in who has connected. When to look again.
+    pub(crate) fn resume(&mut self, now: Instant, epoll: &Epoll) -> Option<Instant> {
+        let until = self.paused?;
+        if now < until {
+            return Some(until);
+        }
+        if self.spare.is_none() {
+            self.spare = File::open("/dev/null").ok();
+        }
+        let mut event = EpollEvent::new(EpollFlags::EPOLLIN, LISTENER);
+        if let Err(error) = epoll.modify(&self.listener, &mut event) {
+            log(&format!("cannot watch the control socket: {error}"));
+            self.paused = Some(now.plus(PAUSE));
+            return self.paused;
+        }
+        self.accept(now, epoll);
+        // Else it is paused anew.
+        if self.paused == Some(until) {
+            self.paused = None;
+        }
+        self.paused
+    }
+
+    /// Lets a client go; with what it has held, another one may be taken in.
+    fn release(&mut self, token: u64) {
+        self.clients.remove(&token);
+        self.room_again();
+    }
+
+    fn room_again(&mut self) {
+        if self.paused.is_some() {
+            self.paused = Some(Instant::default());
+        }
+    }
+
     /// A client can be read from or written to.
     pub(crate) fn ready(&mut self, token: u64, host: &mut Host, epoll: &Epoll) {
         let Some(client) = self.clients.get_mut(&token) else {
@@ -292,7 +345,7 @@ impl Control {
         let mut event = EpollEvent::new(interest, token);
         if *fate == Fate::Goes || epoll.modify(&client.fd, &mut event).is_err() {
             // Closing it takes it out of the epoll set.
-            self.clients.remove(&token);
+            self.release(token);
         }
     }
 
@@ -364,8 +417,12 @@ impl Control {
 
     /// Cuts off who has not read for long. When to look again.
     pub(crate) fn cut_off(&mut self, now: Instant) -> Option<Instant> {
+        let before = self.clients.len();
         self.clients
             .retain(|_, client| client.stuck.is_none_or(|since| now.since(since) < PATIENCE));
+        if self.clients.len() < before {
+            self.room_again();
+        }
         let stuck = self.clients.values().filter_map(|client| client.stuck);
         stuck.min().map(|since| since.plus(PATIENCE))
     }
@@ -501,244 +558,4 @@ impl Client {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use nix::sys::socket::MsgFlags;
-
-    use super::*;
-    use crate::message::{Answer, FLAG_REQUEST};
-    use crate::shared::Shared;
-
-    const GET: [u8; 4] = [vnet_core::abi::cmd::HOST_GET, VERSION, 0, 0];
-
-    fn packet(sequence: u32) -> Vec<u8> {
-        message::message(requests::FAMILY, FLAG_REQUEST, sequence, 0, &GET)
-    }
-
-    /// A control socket with one client, what the client has of it, and the number of its events.
-    fn connected(name: &str) -> (Control, Host, Epoll, OwnedFd, u64) {
-        let directory = std::env::temp_dir().join(format!("vnetd-{name}-{}", std::process::id()));
-        let mut control = Control::open(&directory.join("control")).expect("a socket");
-        let shared = Arc::new(Shared::new(0).expect("no workers"));
-        let host = Host::new(shared).expect("the kernel's devices");
-        let epoll = Epoll::new(nix::sys::epoll::EpollCreateFlags::EPOLL_CLOEXEC).expect("epoll");
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket");
-        let address = UnixAddr::new(&control.path).expect("an address");
-        connect(fd.as_raw_fd(), &address).expect("connected");
-        control.accept(&epoll);
-        // Connected is connected: the socket's name is not needed any more.
-        std::fs::remove_dir_all(&directory).expect("removed");
-        (control, host, epoll, fd, FIRST_CLIENT)
-    }
-
-    #[test]
-    fn without_a_file_descriptor_who_comes_is_turned_away() {
-        let (mut control, _host, epoll, _fd, _token) = connected("away");
-        let directory = std::env::temp_dir().join(format!("vnetd-away-new-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("made");
-        let path = directory.join("control");
-        control.listener = listen_at(&path).expect("a socket");
-        assert!(!control.turn_away(), "nobody is there");
-        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None).expect("a socket");
-        let address = UnixAddr::new(&path).expect("an address");
-        connect(fd.as_raw_fd(), &address).expect("connected");
-        assert!(control.turn_away());
-        assert!(control.spare.is_some(), "for the next one");
-        let mut byte = [0];
-        assert_eq!(
-            recv(fd.as_raw_fd(), &mut byte, MsgFlags::MSG_DONTWAIT),
-            Ok(0)
-        );
-        control.accept(&epoll);
-        assert_eq!(control.clients.len(), 1, "who was there before");
-        std::fs::remove_dir_all(&directory).expect("removed");
-    }
-
-    /// Asks without reading until nothing more is answered. How many answers wait in the socket.
-    fn fill(control: &mut Control, host: &mut Host, epoll: &Epoll, fd: &OwnedFd, token: u64) {
-        for sequence in 1..100_000 {
-            let _ = send(fd.as_raw_fd(), &packet(sequence), MsgFlags::MSG_DONTWAIT);
-            control.ready(token, host, epoll);
-            if control.clients[&token].stuck.is_some() {
-                return;
-            }
-        }
-        panic!("answers are taken without end");
-    }
-
-    fn read_all(fd: &OwnedFd) -> nix::Result<usize> {
-        let mut bytes = vec![0; 65_536];
-        let mut count = 0;
-        loop {
-            match recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-                Ok(0) => return Ok(count),
-                Ok(_) => count += 1,
-                Err(error) => return if count > 0 { Ok(count) } else { Err(error) },
-            }
-        }
-    }
-
-    const ID: [u8; 16] = [5; 16];
-
-    fn with_net(host: &mut Host) {
-        let id = vnet_core::VnetId::from_bytes(ID);
-        host.nets.push(crate::host::Local {
-            vnet: Arc::new(crate::vnet::Vnet::new(id, 1, crate::tap::Tap::none())),
-            settings: vnet_core::Settings::default(),
-            index: 1,
-            name: "none".to_owned(),
-            mtu: 1400,
-            up: false,
-            address: vnet_core::Mac::from_bytes([2; 6]),
-            master: 0,
-            wanted: None,
-            away: false,
-            seal: Default::default(),
-        });
-    }
-
-    fn probe(sequence: u32) -> Vec<u8> {
-        let mut attributes = Answer::new();
-        attributes.put(vnet_core::abi::probe::NET, &ID);
-        let mut payload = vec![vnet_core::abi::cmd::PROBE, VERSION, 0, 0];
-        payload.extend(attributes.bytes());
-        let flags = FLAG_REQUEST | message::FLAG_ACK;
-        message::message(requests::FAMILY, flags, sequence, 0, &payload)
-    }
-
-    /// The errno of the next answer, if there is one.
-    fn errno(fd: &OwnedFd) -> Option<i32> {
-        let mut bytes = vec![0; 65_536];
-        recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT).ok()?;
-        Some(i32::from_ne_bytes(*bytes[16..].first_chunk()?))
-    }
-
-    #[test]
-    fn who_waits_for_a_worker_waits_alone() {
-        let (mut control, mut host, epoll, fd, token) = connected("asked");
-        with_net(&mut host);
-        control.clients.get_mut(&token).expect("there").admin = true;
-        let now = host.shared.clock.now();
-        for sequence in 1..=3 {
-            send(fd.as_raw_fd(), &probe(sequence), MsgFlags::empty()).expect("sent");
-        }
-        // Comes back although no worker is there to do it.
-        control.ready(token, &mut host, &epoll);
-        assert_eq!((errno(&fd), host.tickets), (None, 1), "one after another");
-        control.answered(7, Ok(()), &mut host, &epoll);
-        assert_eq!(errno(&fd), None, "that is somebody else's");
-        control.answered(1, Ok(()), &mut host, &epoll);
-        assert_eq!((errno(&fd), host.tickets), (Some(0), 2));
-        control.answered(2, Err(Errno::EMSGSIZE), &mut host, &epoll);
-        assert_eq!(errno(&fd), Some(-(Errno::EMSGSIZE as i32)));
-        let due = control.late(now, &mut host, &epoll).expect("there is one");
-        assert_eq!(errno(&fd), None);
-        assert_eq!(control.late(due, &mut host, &epoll), None);
-        assert_eq!(errno(&fd), Some(-(Errno::ETIMEDOUT as i32)));
-        control.answered(3, Ok(()), &mut host, &epoll);
-        assert_eq!(errno(&fd), None, "it was told already");
-    }
-
-    #[test]
-    fn who_goes_while_a_worker_is_busy_is_forgotten() {
-        let (mut control, mut host, epoll, fd, token) = connected("goes");
-        with_net(&mut host);
-        control.clients.get_mut(&token).expect("there").admin = true;
-        send(fd.as_raw_fd(), &probe(1), MsgFlags::empty()).expect("sent");
-        control.ready(token, &mut host, &epoll);
-        drop(fd);
-        let mut events = [EpollEvent::empty(); 2];
-        let timeout = nix::sys::epoll::EpollTimeout::ZERO;
-        assert_eq!(epoll.wait(&mut events, timeout), Ok(1), "it is told");
-        control.ready(events[0].data(), &mut host, &epoll);
-        assert!(control.clients.is_empty());
-        control.answered(1, Ok(()), &mut host, &epoll);
-    }
-
-    #[test]
-    fn of_two_daemons_that_start_at_once_one_goes_on() {
-        let directory = std::env::temp_dir().join(format!("vnetd-two-{}", std::process::id()));
-        let path = directory.join("control");
-        let first = Control::open(&path).expect("a socket");
-        // The other one has found no socket yet, or has just removed an old one.
-        std::fs::remove_file(&path).expect("removed");
-        let refused = Control::open(&path).err().expect("refused").to_string();
-        assert!(refused.starts_with("another vnetd has"), "{refused}");
-        first.close();
-        assert!(!lock_path(&path).exists(), "nothing is left behind");
-        Control::open(&path).expect("free again").close();
-        // Left behind by one that was killed.
-        std::fs::write(lock_path(&path), "").expect("written");
-        Control::open(&path).expect("not locked").close();
-        std::fs::remove_dir(&directory).expect("empty");
-    }
-
-    #[test]
-    fn who_does_not_read_is_cut_off_in_time_and_not_before() {
-        let (mut control, mut host, epoll, fd, token) = connected("cut-off");
-        assert_eq!(control.cut_off(host.shared.clock.now()), None);
-        fill(&mut control, &mut host, &epoll, &fd, token);
-        let since = control.clients[&token].stuck.expect("it is stuck");
-        assert_eq!(control.cut_off(since), Some(since.plus(PATIENCE)));
-        let last = since.plus(PATIENCE - 1);
-        assert_eq!(control.cut_off(last), Some(since.plus(PATIENCE)));
-        assert_eq!(control.clients.len(), 1, "there is time left");
-        assert_eq!(control.cut_off(since.plus(PATIENCE)), None);
-        assert!(control.clients.is_empty());
-        assert!(read_all(&fd).expect("what was answered") > 0);
-        assert_eq!(read_all(&fd), Ok(0), "then comes the end");
-    }
-
-    #[test]
-    fn who_reads_again_has_all_its_time_again() {
-        let (mut control, mut host, epoll, fd, token) = connected("reads");
-        fill(&mut control, &mut host, &epoll, &fd, token);
-        let since = control.clients[&token].stuck.expect("it is stuck");
-        assert!(read_all(&fd).expect("answers") > 0);
-        control.ready(token, &mut host, &epoll);
-        assert_eq!(control.clients[&token].stuck, None);
-        assert_eq!(control.cut_off(since.plus(10 * PATIENCE)), None);
-        assert_eq!(control.clients.len(), 1);
-    }
-
-    #[test]
-    fn who_listens_and_does_not_read_loses_notifications_and_is_told() {
-        let (mut control, mut host, epoll, fd, token) = connected("lost");
-        let client = control.clients.get_mut(&token).expect("the client");
-        client.groups = 1 << crate::notice::CONFIG;
-        let mut answer = Answer::new();
-        answer.put(1, &[0; 1024]);
-        for _ in 0..100_000 {
-            let notice = Notice {
-                group: crate::notice::CONFIG,
-                command: 1,
-                answer: answer.clone(),
-            };
-            control.tell(&notice, &mut host, &epoll);
-            if control.clients[&token].lost {
-                break;
-            }
-        }
-        let client = &control.clients[&token];
-        assert!(client.lost && client.waiting.len() <= WAITING);
-        let since = client.stuck.expect("it is stuck");
-        let mut last = Vec::new();
-        let mut bytes = vec![0; 65_536];
-        // It reads all of it before its time is up.
-        while control.clients[&token].lost || !control.clients[&token].waiting.is_empty() {
-            while let Ok(length) = recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-                last = bytes[..length].to_vec();
-            }
-            control.ready(token, &mut host, &epoll);
-        }
-        while let Ok(length) = recv(fd.as_raw_fd(), &mut bytes, MsgFlags::MSG_DONTWAIT) {
-            last = bytes[..length].to_vec();
-        }
-        assert_eq!(last, message::overrun());
-        assert_eq!(control.cut_off(since.plus(PATIENCE)), None);
-        assert_eq!(control.clients.len(), 1);
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use vnet_core::Settings;
 
-use crate::control::{Control, FIRST_CLIENT};
+use crate::control::{Control, FIRST_CLIENT, LISTENER};
 use crate::expression::{self, Wish};
 use crate::host::{Config, Host};
 use crate::message::Refusal;
@@ -30,8 +30,7 @@ use crate::{log, startup, state};
 const QUEUES: usize = 4;
 /// Most turns in which is taken in what the kernel told before the end.
 const TURNS_LAST: usize = 64;
-/// What an event is about.
-const LISTENER: u64 = 1;
+/// What an event is about, beside [`LISTENER`].
 const KERNEL: u64 = 2;
 const SIGNALS: u64 = 3;
 const WORKERS: u64 = 4;
@@ -66,8 +65,15 @@ fn take_options(host: &mut Host, options: &Options) -> anyhow::Result<()> {
     }
     if let Some(name) = &options.device {
         let found = host.links.values().find(|link| link.name == *name);
-        let link = found.ok_or_else(|| anyhow!("there is no underlay device {name}"))?;
-        settings.device = link.index;
+        match found {
+            Some(link) => {
+                settings.device = link.index;
+                host.lost_device = None;
+            }
+            // It was there before the restart, and is waited for.
+            None if host.lost_device.as_ref() == Some(name) => {}
+            None => return Err(anyhow!("there is no underlay device {name}")),
+        }
     }
     host.configure(settings, false)
         .map_err(refused("cannot take over the options"))?;
@@ -295,7 +301,8 @@ impl Daemon<'_> {
             let now = self.shared.clock.now();
             let late = self.control.late(now, &mut self.host, &self.epoll);
             let cut_off = self.control.cut_off(now);
-            let due = [next, late, cut_off, self.host.next_tick()];
+            let resume = self.control.resume(now, &self.epoll);
+            let due = [next, late, cut_off, resume, self.host.next_tick()];
             let timeout = match due.into_iter().flatten().min() {
                 Some(due) => EpollTimeout::try_from(now.until(due).min(3_600_000))
                     .unwrap_or(EpollTimeout::NONE),
@@ -317,7 +324,7 @@ impl Daemon<'_> {
                             return Ok(());
                         }
                     }
-                    LISTENER => self.control.accept(&self.epoll),
+                    LISTENER => self.control.accept(now, &self.epoll),
                     KERNEL => {
                         let changes = self.watcher.changes();
                         self.host.changed(changes);

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use vnet_core::abi::{VERSION, cmd};
 use vnet_core::{Settings, VnetId};
 
+use crate::family;
 use crate::host::Host;
 use crate::message::{self, Answer, FLAG_INTERRUPTED, FLAG_MULTI, Header, PART};
 use crate::notice;
-use crate::requests;
 use crate::vnet::Vnet;
 
 /// Where a listing goes on.
@@ -107,7 +107,7 @@ impl Cursor {
         };
         let mut flags = 0;
         match self {
-            Self::Families => packet.extend(requests::family_reply(header, FLAG_MULTI)),
+            Self::Families => packet.extend(family::reply(header, FLAG_MULTI)),
             Self::Nets { after, changes } => {
                 if *changes != host.changes {
                     flags = FLAG_INTERRUPTED;

@@ -29,6 +29,8 @@ use crate::vnet::Vnet;
 const MTU_ASSUMED: u32 = 1500;
 /// Stands for all IPv4 hosts.
 const NO_HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+/// Index of an underlay device of which only the name is known, as it is not there. No device gets so far.
+pub(crate) const DEVICE_LOST: u32 = i32::MAX as u32;
 /// Milliseconds between two tries to join the group anew, and between two looks at routes that keep changing.
 const REJOIN: u64 = 1000;
 
@@ -148,6 +150,8 @@ pub(crate) struct Host {
     pub(crate) own: Arc<Addresses>,
     /// Name of the underlay device that has gone, by which it is known when it is there again.
     pub(crate) lost_device: Option<String>,
+    /// Whether vnets are made even if the group cannot be joined yet.
+    pub(crate) may_lack_group: bool,
     sources: HashMap<IpAddr, IpAddr>,
     pub(crate) sockets: Option<Arc<Sockets>>,
     flows: Option<Arc<Flows>>,
@@ -187,6 +191,7 @@ impl Host {
             links: HashMap::new(),
             own: Arc::default(),
             lost_device: None,
+            may_lack_group: false,
             sources: HashMap::new(),
             sockets: None,
             flows: None,
@@ -431,7 +436,14 @@ impl Host {
         }
         let settings = self.settings.clone();
         let sockets = self.sockets_for(settings.port)?;
-        self.joined = self.join(&sockets, &settings)?;
+        self.joined = match self.join(&sockets, &settings) {
+            Err(refusal) if self.may_lack_group => {
+                log(&format!("{refusal}; it is tried again every second"));
+                self.look_again();
+                None
+            }
+            joined => joined?,
+        };
         self.sockets = Some(sockets);
         self.find_sources();
         Ok(())
@@ -631,6 +643,16 @@ impl Host {
         if let Some(vnet) = unlisted {
             vnet.table.forget_unlisted(self.shared.clock.now());
         }
+        // What was learned may be from who could not have sealed it.
+        if settings.get(Setting::Seal) != before.get(Setting::Seal) {
+            if let Some(net) = self.net(id) {
+                net.vnet.table.forget_learned(self.shared.clock.now());
+            }
+            // A worker that has not seen yet that it is sealed may still learn. Each does this as soon as it has.
+            for inbox in &self.shared.inboxes {
+                inbox.put(Job::Resealed(*id));
+            }
+        }
         if reseals {
             self.greet(id);
         }
@@ -736,6 +758,8 @@ impl Host {
     }
 
     pub(crate) fn try_join(&mut self) {
+        // It may be up, but not so far yet that a group could be joined there.
+        self.find_device();
         if !self.lacks_group() {
             return;
         }

@@ -9,6 +9,9 @@ mod control;
 mod daemon;
 mod dump;
 mod expression;
+mod family;
+#[cfg(test)]
+mod harness;
 mod host;
 mod icmp;
 mod inner;

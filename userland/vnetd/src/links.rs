@@ -140,7 +140,7 @@ impl Host {
             return;
         }
         self.bridge_appeared(&link.name);
-        self.find_device(&link);
+        self.find_device();
         let differs = before.is_none_or(|before| before.mtu != link.mtu || before.up != link.up);
         if differs && self.sockets.is_some() {
             self.publish();
@@ -174,13 +174,17 @@ impl Host {
     }
 
     /// The underlay device may be there again, with another index.
-    fn find_device(&mut self, link: &Link) {
-        if !link.up || self.lost_device.as_ref() != Some(&link.name) {
+    pub(crate) fn find_device(&mut self) {
+        let Some(name) = &self.lost_device else {
             return;
-        }
+        };
+        let found = |link: &&Link| link.up && link.name == *name;
+        let Some(index) = self.links.values().find(found).map(|link| link.index) else {
+            return;
+        };
         let mut settings = self.settings.clone();
-        settings.device = link.index;
-        // Else it is found when it comes up the next time.
+        settings.device = index;
+        // Else it is tried again, with the group.
         if self.configure(settings, true).is_ok() {
             self.lost_device = None;
         }

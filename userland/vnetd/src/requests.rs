@@ -10,6 +10,7 @@ use vnet_core::sealed::KEY_LEN;
 use vnet_core::{Instant, Mac, Setting, Settings, VnetId};
 
 use crate::dump::Cursor;
+use crate::family;
 use crate::host::{Config, Host};
 use crate::key_requests;
 use crate::message::{self, Answer, Attributes, Header, Policy, Refusal};
@@ -17,29 +18,8 @@ use crate::notice::{self, Notice};
 use crate::shared::Job;
 use crate::udp;
 
-/// Number of the family, and of nlctrl, which tells it.
+/// Number of the family.
 pub(crate) const FAMILY: u16 = 0x20;
-const NLCTRL: u16 = 16;
-/// Commands and attributes of nlctrl (include/uapi/linux/genetlink.h).
-const CTRL_NEWFAMILY: u8 = 1;
-const CTRL_GETFAMILY: u8 = 3;
-const CTRL_VERSION: u8 = 2;
-const CTRL_FAMILY_ID: u16 = 1;
-const CTRL_FAMILY_NAME: u16 = 2;
-const CTRL_ATTR_VERSION: u16 = 3;
-const CTRL_HEADER_SIZE: u16 = 4;
-const CTRL_MAX_ATTR: u16 = 5;
-const CTRL_OPS: u16 = 6;
-const CTRL_GROUPS: u16 = 7;
-/// Both in a group and in an operation.
-const INNER_NAME: u16 = 1;
-const INNER_ID: u16 = 2;
-const OP_ID: u16 = 1;
-const OP_FLAGS: u16 = 2;
-/// Flags of an operation: rights are needed, do, dump, policy.
-const OP_ADMIN: u32 = 0x10;
-const OP_DO: u32 = 2;
-const OP_DUMP: u32 = 4;
 /// Milliseconds that a worker has for a probe.
 const PROBE_PATIENCE: u64 = 2000;
 
@@ -47,21 +27,21 @@ const PROBE_PATIENCE: u64 = 2000;
 pub(crate) const JOIN: u16 = 0x11;
 pub(crate) const LEAVE: u16 = 0x12;
 
-type Policies = &'static [(u16, Policy)];
+pub(crate) type Policies = &'static [(u16, Policy)];
 
 const ID: Policy = Policy::Exact(16);
 const MAC: Policy = Policy::Exact(6);
 const ADDRESS: Policy = Policy::Bytes(4, 16);
 
 /// A command.
-struct Op {
-    command: u8,
+pub(crate) struct Op {
+    pub(crate) command: u8,
     /// Whether it changes anything.
-    admin: bool,
+    pub(crate) admin: bool,
     /// What a request of one thing may have, if there is such.
-    one: Option<Policies>,
+    pub(crate) one: Option<Policies>,
     /// What a listing may have.
-    all: Option<Policies>,
+    pub(crate) all: Option<Policies>,
 }
 
 const fn change(command: u8, policy: Policies) -> Op {
@@ -90,7 +70,7 @@ const NET_NEW: Policies = &[
 ];
 const NET_SET: Policies = &[(net::ID, ID), (net::MTU, Policy::U32)];
 
-static OPS: &[Op] = &[
+pub(crate) static OPS: &[Op] = &[
     change(cmd::NET_NEW, NET_NEW),
     change(cmd::NET_SET, NET_SET),
     query(
@@ -224,7 +204,7 @@ impl Asked {
 pub(crate) fn handle(host: &mut Host, header: &Header, payload: &[u8], admin: bool) -> Outcome {
     let outcome = match header.kind {
         FAMILY => vnet(host, header, payload, admin),
-        NLCTRL => control(header, payload),
+        family::NLCTRL => family::control(header, payload),
         JOIN | LEAVE => membership(header, payload),
         _ => Err((Errno::EOPNOTSUPP.into(), None)),
     };
@@ -233,8 +213,8 @@ pub(crate) fn handle(host: &mut Host, header: &Header, payload: &[u8], admin: bo
 
 /// Checks a request without carrying it out: what is refused for its form is refused for the same reason.
 pub(crate) fn check(header: &Header, payload: &[u8]) {
-    if header.kind == NLCTRL {
-        let _ = control(header, payload);
+    if header.kind == family::NLCTRL {
+        let _ = family::control(header, payload);
     }
     let _ = membership(header, payload);
     let Ok((command, rest)) = message::generic(payload) else {
@@ -255,7 +235,7 @@ pub(crate) fn check(header: &Header, payload: &[u8]) {
     }
 }
 
-type Handled = Result<Outcome, (Refusal, Option<u32>)>;
+pub(crate) type Handled = Result<Outcome, (Refusal, Option<u32>)>;
 
 fn membership(header: &Header, payload: &[u8]) -> Handled {
     let group: Result<[u8; 4], _> = payload.try_into();
@@ -268,73 +248,6 @@ fn membership(header: &Header, payload: &[u8]) -> Handled {
             Refusal::new(Errno::EINVAL, "the number of a group is needed"),
             None,
         )),
-    }
-}
-
-/// The one family.
-pub(crate) fn family() -> Answer {
-    let mut answer = Answer::new();
-    answer.text(CTRL_FAMILY_NAME, abi::FAMILY);
-    answer.u16(CTRL_FAMILY_ID, FAMILY);
-    answer.u32(CTRL_ATTR_VERSION, u32::from(abi::VERSION));
-    answer.u32(CTRL_HEADER_SIZE, 0);
-    answer.u32(CTRL_MAX_ATTR, u32::from(net::MAX));
-    let mut ops = Answer::new();
-    for (at, op) in (1..).zip(OPS) {
-        let mut flags = 0;
-        for (there, flag) in [
-            (op.admin, OP_ADMIN),
-            (op.one.is_some(), OP_DO),
-            (op.all.is_some(), OP_DUMP),
-        ] {
-            flags |= if there { flag } else { 0 };
-        }
-        let mut inner = Answer::new();
-        inner.u32(OP_ID, u32::from(op.command)).u32(OP_FLAGS, flags);
-        ops.nest(at, &inner);
-    }
-    answer.nest(CTRL_OPS, &ops);
-    let mut groups = Answer::new();
-    let all = [
-        (notice::CONFIG, abi::GROUP_CONFIG),
-        (notice::EVENTS, abi::GROUP_EVENTS),
-    ];
-    for (at, (number, name)) in (1..).zip(all) {
-        let mut inner = Answer::new();
-        inner.u32(INNER_ID, number).text(INNER_NAME, name);
-        groups.nest(at, &inner);
-    }
-    answer.nest(CTRL_GROUPS, &groups);
-    answer
-}
-
-/// One part of a listing of families.
-pub(crate) fn family_reply(header: &Header, flags: u16) -> Vec<u8> {
-    message::reply(header, flags, CTRL_NEWFAMILY, CTRL_VERSION, &family())
-}
-
-fn control(header: &Header, payload: &[u8]) -> Handled {
-    let plain = |refusal: Refusal| (refusal, None);
-    let (command, rest) = message::generic(payload).map_err(plain)?;
-    if command != CTRL_GETFAMILY {
-        return Err(plain(Errno::EOPNOTSUPP.into()));
-    }
-    if header.is_dump() {
-        return Ok(Outcome::Dump(Cursor::Families));
-    }
-    let policy = [
-        (CTRL_FAMILY_ID, Policy::U16),
-        (CTRL_FAMILY_NAME, Policy::Text(15)),
-    ];
-    let attributes = Attributes::parse(rest, &policy)?;
-    let by_id = attributes.u16(CTRL_FAMILY_ID).map(|id| id == FAMILY);
-    let by_name = attributes
-        .text(CTRL_FAMILY_NAME)
-        .map(|name| name == abi::FAMILY.as_bytes());
-    match by_id.or(by_name) {
-        Some(true) => Ok(Outcome::Done(Some(family_reply(header, 0)))),
-        Some(false) => Err(plain(Errno::ENOENT.into())),
-        None => Err(plain(Errno::EINVAL.into())),
     }
 }
 
@@ -692,10 +605,9 @@ fn varp_del(of: &mut Host, attributes: &Attributes<'_>) -> Result<(), Refusal> {
 fn varp_flush(of: &mut Host, attributes: &Attributes<'_>) -> Result<Option<Answer>, Refusal> {
     let id = net_of(of, attributes, varp::NET)?;
     let now = of.shared.clock.now();
-    let learned = |_, host: Option<IpAddr>, is_static: bool, _| host.is_some() && !is_static;
     let count = of
         .net(&id)
-        .map_or(0, |net| net.vnet.table.retain_not(now, learned));
+        .map_or(0, |net| net.vnet.table.forget_learned(now));
     if count > 0 {
         of.notices.push(Notice::flush(&id, count));
     }

@@ -188,6 +188,8 @@ pub(crate) enum Job {
     Gone(VnetId, Mac),
     /// A vnet can seal, or somebody new may hear it: others in it are told.
     Greet(VnetId),
+    /// A vnet is sealed in another way: what was learned from hosts before is forgotten.
+    Resealed(VnetId),
     /// A question is to be sent.
     Probe {
         id: VnetId,

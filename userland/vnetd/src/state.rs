@@ -12,7 +12,8 @@ use vnet_core::abi::{cmd, host, net, peer, remote, varp};
 use vnet_core::{Setting, VnetId};
 use vnet_netlink::attributes::Reader;
 
-use crate::host::Host;
+use crate::host::{DEVICE_LOST, Host};
+use crate::log;
 use crate::message::{self, Answer, FLAG_REQUEST, Header};
 use crate::requests::{self, FAMILY, Outcome};
 
@@ -142,11 +143,16 @@ fn apply(of: &mut Host, header: &Header, payload: &[u8]) -> anyhow::Result<()> {
             for attribute in Reader::new(payload).map_while(Result::ok) {
                 let name = attribute.text();
                 let found = of.links.values().find(|link| link.name == name);
-                let Some(index) = found.map(|link| link.index) else {
-                    bail!("the underlay device {name} is not there");
-                };
+                let index = found.map(|link| link.index);
                 let mut settings = of.settings.clone();
-                settings.device = index;
+                // Until it is there, nothing is sent through another.
+                settings.device = index.unwrap_or(DEVICE_LOST);
+                if index.is_none() {
+                    log(&format!(
+                        "the underlay device {name} is not there; it is used when it comes up"
+                    ));
+                    of.lost_device = Some(name);
+                }
                 of.configure(settings, false)
                     .map_err(|refusal| anyhow::anyhow!("{refusal}"))?;
             }
@@ -218,5 +224,9 @@ pub(crate) fn restore(
     };
     apply_all(of, of_host)?;
     between(of)?;
-    apply_all(of, others)
+    // What can be undone by pulling out a cable must not keep all vnets from coming back.
+    of.may_lack_group = true;
+    let done = apply_all(of, others);
+    of.may_lack_group = false;
+    done
 }

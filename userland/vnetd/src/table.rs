@@ -327,6 +327,11 @@ impl Table {
         removed
     }
 
+    /// Removes what was learned from hosts.
+    pub(crate) fn forget_learned(&self, now: Instant) -> u32 {
+        self.retain_not(now, |_, host, is_static, _| !is_static && host.is_some())
+    }
+
     /// Removes what was learned from hosts that are not listed.
     pub(crate) fn forget_unlisted(&self, now: Instant) {
         let listed: HashSet<IpAddr> = self

@@ -53,6 +53,15 @@ impl Tap {
         }
     }
 
+    /// Of something else that can be read.
+    #[cfg(test)]
+    pub(crate) fn of(queue: OwnedFd) -> Self {
+        Self {
+            queues: vec![queue],
+            datagrams: true,
+        }
+    }
+
     /// The queue of a worker.
     pub(crate) fn queue(&self, worker: usize) -> Option<BorrowedFd<'_>> {
         Some(self.queues.get(worker)?.as_fd())

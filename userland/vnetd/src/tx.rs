@@ -25,7 +25,7 @@ use crate::rx::Origin;
 use crate::sealed::prefix;
 use crate::shared::{Event, Net, Underlay, World};
 use crate::table::Heard;
-use crate::udp::{self, Envelope, Family, Patience};
+use crate::udp::{self, Envelope, Family};
 use crate::vnet::Frame;
 use crate::worker::Worker;
 use crate::{icmp, sys, tap};
@@ -471,7 +471,7 @@ impl Worker {
         let socket = self.socket(underlay, family, None);
         let fd = socket.ok_or(Errno::EAFNOSUPPORT)?;
         self.set_strict(fd, family, strict)?;
-        udp::send(fd, envelope, pieces, None, &mut Patience::default())
+        udp::send(fd, envelope, pieces, None, &mut self.patience)
     }
 
     /// Tells who sent a frame how large it may be, if there is a way to tell.
@@ -555,3 +555,6 @@ fn is_own_datagram(underlay: &Underlay, net: &Net, frame: &[u8]) -> bool {
     }
     DataHeader::parse(message).is_ok_and(|header| header.id == net.vnet.id)
 }
+
+#[cfg(test)]
+mod tests;

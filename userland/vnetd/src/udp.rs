@@ -161,6 +161,17 @@ impl Sockets {
         Ok(Self { port, v4, v6 })
     }
 
+    /// One for each family, on a port that the kernel chooses, without what takes rights. That for IPv6 is there, and cannot send.
+    #[cfg(test)]
+    pub(crate) fn unbound() -> Self {
+        let one = || vec![open(Family::V4).expect("a socket")];
+        Self {
+            port: 0,
+            v4: one(),
+            v6: one(),
+        }
+    }
+
     /// The socket of a worker; none if the kernel has not that family.
     pub(crate) fn of(&self, family: Family, worker: usize) -> Option<BorrowedFd<'_>> {
         let all = match family {
@@ -440,5 +451,37 @@ impl Arrival {
             }
         }
         arrival
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::socketpair;
+
+    use super::*;
+
+    /// How often somebody waits for room, and finds none that is enough.
+    fn waits(fd: BorrowedFd<'_>) -> u32 {
+        let mut patience = Patience::default();
+        let mut count = 0;
+        while patience.wait(fd) {
+            count += 1;
+            assert!(count <= 20, "there is an end");
+        }
+        assert!(!patience.wait(fd), "it does not come back");
+        count
+    }
+
+    #[test]
+    fn patience_has_an_end() {
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let pair = socketpair(AddressFamily::Unix, SockType::Stream, None, flags);
+        let (fd, _other) = pair.expect("a pair");
+        // There is room at once, but never enough.
+        assert!(waits(fd.as_fd()) > 1);
+        while nix::unistd::write(&fd, &[0; 4096]).is_ok() {}
+        let begin = Instant::now();
+        assert!(waits(fd.as_fd()) >= 1);
+        assert!(begin.elapsed() >= Duration::from_millis(20), "all of it");
     }
 }

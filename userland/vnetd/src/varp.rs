@@ -412,3 +412,6 @@ impl Worker {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,7 +18,7 @@ use crate::post::Post;
 use crate::rx::{self, Turn};
 use crate::shared::{Inbox, Job, Net, Shared, Underlay, World};
 use crate::sys::{self, Batch};
-use crate::udp::{Family, Flows};
+use crate::udp::{Family, Flows, Patience};
 use crate::{log, tap};
 
 /// Frames that are read from one device before others have their turn.
@@ -43,6 +43,8 @@ pub(crate) struct Worker {
     pub(crate) marked: Vec<u8>,
     /// Sockets of which datagrams must not be fragmented now.
     pub(crate) strict: HashMap<RawFd, bool>,
+    /// For the messages of this turn: one that goes to many waits once for a full socket, not once for each.
+    pub(crate) patience: Patience,
     /// What the kernel said of paths.
     pub(crate) paths: HashMap<IpAddr, u32>,
     epoll: Epoll,
@@ -66,6 +68,7 @@ impl Worker {
             post: Post::default(),
             marked: Vec::new(),
             strict: HashMap::new(),
+            patience: Patience::default(),
             paths: HashMap::new(),
             epoll,
             taps: HashMap::new(),
@@ -96,6 +99,7 @@ impl Worker {
                     return;
                 }
             };
+            self.patience = Patience::default();
             for event in events.get(..count).unwrap_or_default() {
                 match event.data() {
                     INBOX => {
@@ -152,6 +156,11 @@ impl Worker {
                 Job::Greet(id) => {
                     if let Some(net) = find(&id) {
                         self.greet(world, &net);
+                    }
+                }
+                Job::Resealed(id) => {
+                    if let Some(net) = find(&id) {
+                        net.vnet.table.forget_learned(shared.clock.now());
                     }
                 }
                 Job::Probe {
@@ -357,3 +366,6 @@ fn socket(
 ) -> Option<BorrowedFd<'_>> {
     underlay?.sockets.of(family, worker)
 }
+
+#[cfg(test)]
+mod tests;

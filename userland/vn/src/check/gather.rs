@@ -14,7 +14,7 @@ use vnet_netlink::{Client, Counters, Error, Inspector, Key, KeySlot, Net};
 
 use super::reach::{beside, is_sealed};
 use super::{Checksums, DampedMac, Facts, NetFacts, Path, Port, Presence, Remote, proc};
-use crate::probe::{Asker, PRESENCE, Times, ask_all, ask_each, sweep};
+use crate::probe::{Asker, PRESENCE, Times, ask_all, ask_each, ask_machines, sweep};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -22,6 +22,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 const KNOCK: Duration = Duration::from_millis(3500);
 /// Most hosts whose paths are measured, and that are knocked at.
 const HOSTS_MAX: usize = 64;
+/// Most machines for which one host is asked.
+const MACHINES_MAX: usize = 4;
 
 /// Gathers all. `only` names one vnet.
 pub(crate) fn gather(
@@ -102,6 +104,7 @@ pub(crate) fn gather(
         }
     }
     facts.remotes = ask_hosts(asker, &facts, &ids, times)?;
+    ask_silent(asker, &mut facts, &ids)?;
     knock_at_silent(&mut facts);
     Ok(facts)
 }
@@ -131,12 +134,21 @@ fn of_net(client: &mut Client, net: &Net, keys: Option<&Vec<Key>>) -> Result<Net
         moves: vif.moves,
     }));
     let learned: BTreeSet<IpAddr> = varps.iter().filter_map(|varp| varp.addr).collect();
+    let mut machines: Vec<_> = varps
+        .iter()
+        .filter_map(|varp| Some((varp.age, varp.mac, varp.addr?)))
+        .collect();
+    machines.sort();
     let listed = remotes.iter().filter(|remote| remote.is_listed());
     Ok(NetFacts {
         before: net.stats.clone().unwrap_or_default(),
         net: net.clone(),
         listed: listed.map(|remote| remote.addr).collect(),
         learned: learned.into_iter().collect(),
+        machines: machines
+            .into_iter()
+            .map(|(_, mac, addr)| (mac, addr))
+            .collect(),
         damped,
         keys: keys.cloned().unwrap_or_default(),
     })
@@ -233,13 +245,38 @@ fn presence_of(
     remotes.get_mut(&addr)?.nets.get_mut(&id)
 }
 
-/// Finds out more of the hosts that do not answer for any vnet.
+/// Asks hosts that do not answer for any vnet what the original answers, too: for machines that were learned from them.
+fn ask_silent(asker: &mut dyn Asker, facts: &mut Facts, ids: &[VnetId]) -> Result<(), Error> {
+    let mut questions = BTreeSet::new();
+    let silent = facts.remotes.iter().filter(|(_, remote)| !remote.answers());
+    for (host, _) in silent.take(HOSTS_MAX) {
+        // No original is in a sealed vnet.
+        let nets = facts.nets.iter().map(|net| (net.net.id, net));
+        let nets = nets.filter(|(id, net)| ids.contains(id) && !is_sealed(&net.net));
+        let machines = nets.flat_map(|(id, net)| net.machines.iter().map(move |it| (id, it)));
+        let behind = machines.filter(|(_, (_, addr))| addr == host);
+        questions.extend(
+            behind
+                .map(|(id, (mac, addr))| (id, *mac, *addr))
+                .take(MACHINES_MAX),
+        );
+    }
+    for addr in ask_machines(asker, &questions, PATIENCE)? {
+        if let Some(remote) = facts.remotes.get_mut(&addr) {
+            remote.is_original = true;
+        }
+    }
+    Ok(())
+}
+
+/// Finds out more of the hosts that do not answer at all.
 fn knock_at_silent(facts: &mut Facts) {
     let Some(net) = facts.nets.first().map(|net| net.net.id) else {
         return;
     };
     let port = facts.host.port;
-    let silent = facts.remotes.iter().filter(|(_, remote)| !remote.answers());
+    let silent = facts.remotes.iter();
+    let silent = silent.filter(|(_, remote)| !remote.answers() && !remote.is_original);
     let silent: Vec<IpAddr> = silent.map(|(addr, _)| *addr).take(HOSTS_MAX).collect();
     for (addr, state) in knock(&silent, port, net) {
         if let Some(remote) = facts.remotes.get_mut(&addr) {
@@ -337,6 +374,54 @@ mod tests {
         assert!(remotes[&three].nets[&five].alone.is_some() && remotes[&three].has(six));
         assert!(remotes[&three].is_peer && !remotes[&two].is_peer);
         assert!(!remotes[&four].answers());
+    }
+
+    #[test]
+    fn a_silent_host_is_asked_for_its_machines() {
+        let five = id("5");
+        let [two, three, four] = ["192.0.2.2", "192.0.2.3", "192.0.2.4"].map(addr);
+        let mut facts = sound();
+        facts.remotes = [two, three, four]
+            .map(|addr| (addr, Remote::default()))
+            .into();
+        let answers = Presence {
+            all: Some(Duration::from_millis(1)),
+            ..Presence::default()
+        };
+        let remote = facts.remotes.get_mut(&four).expect("it");
+        remote.nets.insert(five, answers);
+        let mac = |last| vnet_core::Mac::from_bytes([2, 0, 0, 0, 0, last]);
+        let mut machines: Vec<_> = (0..20).map(|last| (mac(last), two)).collect();
+        machines.extend([(mac(30), three), (mac(40), four)]);
+        facts.nets[0].machines = machines;
+        let mut fake = Fake::default();
+        for (last, host) in [(3, two), (4, two), (30, four), (40, four)] {
+            fake.macs.insert((five, mac(last)), host);
+        }
+        ask_silent(&mut fake, &mut facts, &[five]).expect("asked");
+        let originals: Vec<_> = facts
+            .remotes
+            .iter()
+            .filter(|(_, it)| it.is_original)
+            .collect();
+        assert_eq!(originals.len(), 1);
+        assert_eq!(*originals[0].0, two);
+        let asked = |host| {
+            fake.asked
+                .iter()
+                .filter(|probe| probe.addr == Some(host))
+                .count()
+        };
+        assert_eq!(
+            (asked(two), asked(three), asked(four)),
+            (MACHINES_MAX, 2, 0)
+        );
+        let settings = &mut facts.nets[0].net.settings;
+        settings.set(vnet_core::Setting::Seal, Some(1));
+        facts.remotes.insert(two, Remote::default());
+        let before = fake.asked.len();
+        ask_silent(&mut fake, &mut facts, &[five]).expect("nothing to ask");
+        assert_eq!(fake.asked.len(), before, "the original cannot be there");
     }
 
     #[test]

@@ -37,6 +37,18 @@ fn is_expected(net: &NetFacts, addr: IpAddr) -> bool {
 
 /// Why a host may not answer at all.
 fn silent(addr: IpAddr, remote: &Remote, port: u16) -> Finding {
+    if remote.is_original {
+        return Finding::note(
+            format!(
+                "host {addr} speaks the original's protocol only: it answers for its machines, but not whether a vnet is there"
+            ),
+            format!(
+                "nothing, if it runs the original; that its vnets' ids are those here, and the paths wide enough, cannot be \
+                 asked. If it should run vnet: on {addr}: vn check"
+            ),
+        )
+        .of_host(addr);
+    }
     let (text, next) = match &remote.port {
         Port::Refused => (
             format!("host {addr} is there, but nothing has UDP port {port} on it"),
@@ -50,7 +62,7 @@ fn silent(addr: IpAddr, remote: &Remote, port: u16) -> Finding {
             format!("host {addr} does not answer for any vnet that is here"),
             format!(
                 "on {addr}: vn net list (is an id another?), vn host status (port, group), and does its firewall let \
-                 UDP port {port} in? A host of the original never answers"
+                 UDP port {port} in? A host of the original answers only for a machine that it heard within the last minute"
             ),
         ),
     };
@@ -228,6 +240,19 @@ mod tests {
                 "{lines:?}"
             );
         }
+    }
+
+    #[test]
+    fn a_host_of_the_original_is_no_fault() {
+        let mut facts = sound();
+        mute(&mut facts);
+        remote(&mut facts).is_original = true;
+        let lines = found(presence, &facts);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let words = "note: host 192.0.2.2 speaks the original's protocol only";
+        assert!(lines[0].starts_with(words), "{lines:?}");
+        facts.named = true;
+        assert_eq!(found(presence, &facts), lines, "nor if its vnet is named");
     }
 
     #[test]

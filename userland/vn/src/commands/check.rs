@@ -41,6 +41,9 @@ struct HostReport {
     addr: IpAddr,
     /// The vnets for which it answered.
     nets: Vec<NetReport>,
+    /// Whether it speaks the original's protocol only.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    original: bool,
 }
 
 #[derive(Serialize)]
@@ -65,6 +68,7 @@ fn host_report(addr: IpAddr, remote: &Remote) -> HostReport {
     HostReport {
         addr,
         nets: remote.nets.iter().filter_map(net).collect(),
+        original: remote.is_original,
     }
 }
 
@@ -172,7 +176,9 @@ fn details(context: &mut Context, facts: &Facts, hosts: &[HostReport]) -> anyhow
     writeln!(context.out, "checks: {}", names.join(", "))?;
     writeln!(context.out, "vnets: {}", facts.nets.len())?;
     for host in hosts {
-        if host.nets.is_empty() {
+        if host.original {
+            writeln!(context.out, "host {}: answers for its machines", host.addr)?;
+        } else if host.nets.is_empty() {
             writeln!(context.out, "host {}: no answer", host.addr)?;
         }
         for net in &host.nets {
