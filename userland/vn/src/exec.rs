@@ -19,6 +19,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::failure::Refused;
+use crate::interrupt;
 
 /// Where programs are looked for; never in `$PATH`.
 const DIRECTORIES: [&str; 4] = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"];
@@ -180,7 +181,8 @@ impl Program {
     }
 
     fn spawn(&self, input: Stdio) -> anyhow::Result<Child> {
-        Command::new(&self.path)
+        let mut command = Command::new(&self.path);
+        interrupt::not_inherited(&mut command)
             .args(&self.arguments)
             // Its words are read by this program, too.
             .env("LC_ALL", "C")

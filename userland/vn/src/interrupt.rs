@@ -3,6 +3,9 @@
 //! Signals that would end this program between two steps. Who makes changes holds them back, looks between steps whether one
 //! came, and undoes what was done. While one step waits for the kernel, nothing can be undone; that is short.
 
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -11,6 +14,14 @@ use crate::failure::Refused;
 
 /// Those that people and service managers send.
 const SIGNALS: [Signal; 3] = [Signal::SIGHUP, Signal::SIGINT, Signal::SIGTERM];
+
+/// Has a program begin without signals that are held back here. It would inherit that, and so would a daemon that it leaves behind.
+pub(crate) fn not_inherited(command: &mut Command) -> &mut Command {
+    let begin = || Ok(SigSet::empty().thread_set_mask()?);
+    // SAFETY: It runs between fork and exec, where no more is allowed than in a signal handler: pthread_sigmask(3) is, and nothing is
+    // allocated or locked. Should it fail, an error number becomes an io::Error, which does not allocate, either.
+    unsafe { command.pre_exec(begin) }
+}
 
 /// Holds the signals back as long as it lives; those that nobody has looked for by then have no effect.
 pub(crate) struct Held {
@@ -60,6 +71,15 @@ impl Drop for Held {
 mod tests {
     use super::*;
     use nix::sys::signal::raise;
+
+    #[test]
+    fn programs_are_not_held_back_with_it() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let _held = Held::new().expect("held");
+        let mut command = Command::new("sh");
+        let status = not_inherited(command.args(["-c", "kill -TERM $$"])).status();
+        assert_eq!(status.expect("a shell").signal(), Some(15));
+    }
 
     #[test]
     fn it_is_told_once_and_does_not_end_the_program() {

@@ -3,6 +3,7 @@
 //! Virtual machines and routing domains on a dom0, with Xen's `xl`. docs/xen.md says how the parts belong together.
 
 pub(crate) mod config;
+pub(crate) mod console;
 pub(crate) mod dad;
 pub(crate) mod domr;
 pub(crate) mod image;

@@ -16,7 +16,7 @@ use crate::xen::config::Kind;
 use crate::xen::record::{Console, Role};
 use crate::xen::vm::{self, Request, Started, View};
 use crate::xen::vnc::Password;
-use crate::xen::words;
+use crate::xen::{console, words};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
@@ -50,6 +50,13 @@ pub(crate) enum Verb {
     List,
     /// Connect this terminal to the console of a machine; ^] ends that
     Console {
+        /// The machine
+        #[arg(value_parser = words::name)]
+        name: String,
+    },
+    /// What vn leaves behind for each machine with a VNC console
+    #[command(hide = true)]
+    ServeConsole {
         /// The machine
         #[arg(value_parser = words::name)]
         name: String,
@@ -91,7 +98,7 @@ pub(crate) struct RunArgs {
     cap: u32,
     /// The number of its VNC console, whose TCP port is 5900 more [default: no console]
     #[arg(long, value_name = "N", value_parser = words::console)]
-    console: Option<u32>,
+    console: Option<u16>,
     /// The address of this host at which the console is
     #[arg(
         long,
@@ -167,6 +174,7 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
         }
         Verb::List => list(context),
         Verb::Console { name } => Err(vm::console(&name)),
+        Verb::ServeConsole { name } => console::serve(&name),
     }
 }
 

@@ -61,7 +61,7 @@ pub(crate) struct RunVm {
     name: String,
     /// The number of its VNC console
     #[arg(short = 'c', value_name = "N", value_parser = words::console)]
-    console: u32,
+    console: u16,
     /// The password of the console
     #[arg(short = 'w', value_name = "PASSWORD")]
     password: Option<Password>,

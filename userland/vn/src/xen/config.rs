@@ -3,11 +3,10 @@
 //! A machine as `xl` is told of it. What stands in it has been through `words`: nothing can end a text between quotes.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::image::{Boot, Image};
-use super::record::{Console, Nic};
-use super::vnc::Password;
+use super::record::Nic;
 
 /// How a machine is virtualised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -52,14 +51,15 @@ pub(crate) struct Config {
     pub(crate) nics: Vec<Nic>,
     /// Mbit/s that the machine may send by its first device; 0 is no limit.
     pub(crate) rate: u32,
-    pub(crate) console: Option<(Console, Password)>,
+    /// The socket at which QEMU shows its screen.
+    pub(crate) screen: Option<PathBuf>,
     /// More words for its kernel.
     pub(crate) words: String,
 }
 
 impl Config {
-    /// The text for `xl`; the password only if it is `shown`.
-    pub(crate) fn text(&self, shown: bool) -> String {
+    /// The text for `xl`.
+    pub(crate) fn text(&self) -> String {
         let mut text = "# Made by vn, and made anew each time the machine is started.\n".to_owned();
         let mut line = |key: &str, value: &str| {
             // PANIC: Memory takes whatever is written.
@@ -91,12 +91,8 @@ impl Config {
         }
         line("disk", &list(&self.disks()));
         line("vif", &list(&self.vifs()));
-        if let Some((console, password)) = &self.console {
-            self.console(
-                &mut line,
-                console,
-                if shown { password.text() } else { "…" },
-            );
+        if let Some(screen) = &self.screen {
+            self.screen(&mut line, &path(screen));
         }
         text
     }
@@ -154,19 +150,16 @@ impl Config {
         self.nics.iter().enumerate().map(spec).collect()
     }
 
-    fn console(&self, line: &mut impl FnMut(&str, &str), console: &Console, password: &str) {
-        let Console { listen, display } = console;
+    fn screen(&self, line: &mut impl FnMut(&str, &str), path: &str) {
+        // What has a colon in it goes to QEMU as it is, which takes a socket so.
+        let listen = format!("unix:{path}");
         if self.kind != Kind::Hvm {
-            let vfb = format!(
-                "vnc=1, vnclisten={listen}, vncdisplay={display}, vncunused=0, vncpasswd={password}"
-            );
+            let vfb = format!("vnc=1, vnclisten={listen}, vncunused=0");
             return line("vfb", &list(&[vfb]));
         }
         line("vnc", "1");
-        line("vnclisten", &quoted(&listen.to_string()));
-        line("vncdisplay", &display.to_string());
+        line("vnclisten", &quoted(&listen));
         line("vncunused", "0");
-        line("vncpasswd", &quoted(password));
         line("usb", "1");
         line("usbdevice", "\"tablet\"");
     }
@@ -195,7 +188,6 @@ fn list(items: &[String]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::Ipv4Addr;
 
     fn nic(mac: &str, bridge: &str) -> Nic {
         Nic {
@@ -220,13 +212,7 @@ mod tests {
             cap: 66,
             nics: vec![nic("02:00:00:05:00:56", "vnbr0005")],
             rate: 200,
-            console: Some((
-                Console {
-                    listen: Ipv4Addr::LOCALHOST,
-                    display: 11,
-                },
-                "secret".parse().expect("a password"),
-            )),
+            screen: Some("/run/vn/console/centos5-2".into()),
             words: "fastboot".to_owned(),
         }
     }
@@ -247,9 +233,9 @@ mod tests {
             kernel: "/images/i0007/vmlinuz-2.6.18.8-xen".into(),
             initrd: Some("/images/i0007/initrd-2.6.18.8-xen".into()),
         };
-        snapshot("pv", &config(kernel.clone(), Kind::Pv).text(true));
-        snapshot("pygrub", &config(Boot::Pygrub, Kind::Pv).text(true));
-        snapshot("hvm", &config(Boot::Disk, Kind::Hvm).text(true));
+        snapshot("pv", &config(kernel.clone(), Kind::Pv).text());
+        snapshot("pygrub", &config(Boot::Pygrub, Kind::Pv).text());
+        snapshot("hvm", &config(Boot::Disk, Kind::Hvm).text());
         let mut domr = config(kernel, Kind::Pvh);
         domr.name = "domR-vnet0008".to_owned();
         domr.image.root = None;
@@ -257,18 +243,12 @@ mod tests {
         domr.image.data = None;
         domr.cap = 0;
         domr.rate = 0;
-        domr.console = None;
+        domr.screen = None;
         domr.nics = vec![
             nic("aa:00:00:05:00:33", "vnbr0008"),
             nic("06:01:02:03:04:05", "xenbr0"),
             nic("02:01:02:03:04:05", "eth1"),
         ];
-        snapshot("domr", &domr.text(true));
-    }
-
-    #[test]
-    fn the_password_is_not_for_everybody() {
-        let text = config(Boot::Pygrub, Kind::Pv).text(false);
-        assert!(!text.contains("secret"), "{text}");
+        snapshot("domr", &domr.text());
     }
 }

@@ -144,7 +144,7 @@ impl Request {
             cap: 0,
             nics: nics.clone(),
             rate: 0,
-            console: None,
+            screen: None,
             words: self.words(None),
         };
         let record = Record {
@@ -157,6 +157,7 @@ impl Request {
             address: self.interfaces[1].address,
             lease: None,
             console: None,
+            password: None,
             flood: 0,
             complete: false,
         };

@@ -12,6 +12,7 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::remote::Domr;
+use super::vnc::Password;
 use super::{DIRECTORY, words};
 
 /// What a machine is for.
@@ -27,7 +28,14 @@ pub(crate) enum Role {
 pub(crate) struct Console {
     pub(crate) listen: Ipv4Addr,
     /// Its TCP port is 5900 more.
-    pub(crate) display: u32,
+    pub(crate) display: u16,
+}
+
+impl Console {
+    /// Its TCP port.
+    pub(crate) fn port(&self) -> u16 {
+        self.display.saturating_add(5900)
+    }
 }
 
 /// A network device of a machine.
@@ -53,6 +61,9 @@ pub(crate) struct Record {
     pub(crate) lease: Option<Domr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) console: Option<Console>,
+    /// Of its console.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) password: Option<Password>,
     /// Mbit/s of broadcast and multicast; 0 is no limit.
     pub(crate) flood: u32,
     /// Whether all of it was done.
@@ -209,6 +220,7 @@ mod tests {
             address: Ipv4Addr::new(10, 1, 1, 56),
             lease: None,
             console: None,
+            password: None,
             flood: 10,
             complete: true,
         };

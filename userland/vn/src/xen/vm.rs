@@ -18,7 +18,7 @@ use super::record::{self, Console, Nic, Record, Role};
 use super::remote::{self, Domr};
 use super::vnc::Password;
 use super::xl::{self, Domain};
-use super::{keys, limit, net, refuse, until};
+use super::{console, keys, limit, net, refuse, until};
 use crate::commands::warn;
 use crate::failure::{self, Attempt, Refused};
 use crate::lock::Lock;
@@ -84,7 +84,6 @@ impl Request {
             bridge: self.vnet.default_bridge().to_string(),
         }];
         let console = self.console.clone();
-        let password = self.password.clone();
         let config = Config {
             name: self.name.clone(),
             kind,
@@ -93,7 +92,7 @@ impl Request {
             cap: self.cap,
             nics: nics.clone(),
             rate: self.rate,
-            console: console.clone().zip(password),
+            screen: console.as_ref().map(|_| console::screen(&self.name)),
             words: self.kernel_words(&image.boot),
             image,
         };
@@ -106,6 +105,7 @@ impl Request {
             nics,
             address: self.address,
             lease: self.domr()?,
+            password: self.password.clone().filter(|_| console.is_some()),
             console,
             flood: self.flood,
             complete: false,
@@ -220,7 +220,7 @@ pub(crate) fn plan(endpoint: &Endpoint, machine: &Machine) -> anyhow::Result<Vec
     lines.extend(
         machine
             .config
-            .text(false)
+            .text()
             .lines()
             .map(|line| format!("  {line}")),
     );
@@ -275,7 +275,17 @@ pub(crate) fn start(
         undo.push(format!("forget {name}"), move || record::forget(&forgotten))?;
         record::write(&machine.record)?;
         before(&mut machine, mtu, undo)?;
-        record::write_config(&name, &machine.config.text(true))?;
+        record::write_config(&name, &machine.config.text())?;
+        let reserved = match &machine.record.console {
+            None => None,
+            Some(console) => {
+                let ended = name.clone();
+                undo.push(format!("end the console of {name}"), move || {
+                    console::end(&ended)
+                })?;
+                Some(console::reserve(&name, console)?)
+            }
+        };
         let ended = name.clone();
         undo.push(format!("end the domain {name}"), move || {
             xl::find(&ended)?.map_or(Ok(()), |domain| xl::destroy(&domain))
@@ -284,6 +294,9 @@ pub(crate) fn start(
         undo.check()?;
         let domain = running(&name, None, START)?;
         limit::apply(domain.id, machine.record.flood)?;
+        if let Some(console) = reserved {
+            console.serve(&name)?;
+        }
         after(&machine, undo)?;
         undo.check()?;
         machine.record.complete = true;
@@ -448,6 +461,9 @@ fn remove(name: &str, record: Option<&Record>, force: bool) -> anyhow::Result<()
         return Ok(());
     };
     let mut errors = Vec::new();
+    if record.console.is_some() {
+        errors.extend(console::end(name).err());
+    }
     if let Some(domr) = &record.lease {
         let mac = record.nics.first().map_or("", |nic| &nic.mac);
         if is_there(domr)? {
@@ -518,8 +534,11 @@ pub(crate) fn reboot(name: &str, force: bool, timeout: Duration) -> anyhow::Resu
             xl::ask("reboot", &domain)?;
         }
         let new = running(name, Some(domain.id), timeout)?;
-        // The limit went with the old domain's device.
-        limit::apply(new.id, record.map_or(0, |record| record.flood))?;
+        // The limit went with the old domain's device, and clients of the console with its QEMU.
+        limit::apply(new.id, record.as_ref().map_or(0, |record| record.flood))?;
+        if let Some(console) = record.and_then(|record| record.console) {
+            console::reserve(name, &console)?.serve(name)?;
+        }
         Ok(new.id)
     };
     let what = Attempt::new(format_args!("reboot {name}"));

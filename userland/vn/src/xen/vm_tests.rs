@@ -16,6 +16,7 @@ fn record(name: &str, role: Role, vnet: &str, last: u8) -> Record {
         address: Ipv4Addr::new(10, 1, 1, last),
         lease: None,
         console: None,
+        password: None,
         flood: 10,
         complete: true,
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 
-//! Passwords of consoles. They are in the configuration of a machine, which is root's alone, and nowhere else.
+//! Passwords of consoles. They are in what is written down of a machine, which is root's alone, and nowhere else.
 
 use std::fmt;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::Path;
 use std::str::FromStr;
 
 use anyhow::Context;
+use serde::{Deserialize, Serialize};
 
 use crate::failure::Refused;
 
@@ -17,7 +18,8 @@ const LENGTH: usize = 8;
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
 /// A password. It does not show in what is told of errors.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String")]
 pub(crate) struct Password(String);
 
 impl fmt::Debug for Password {
@@ -26,11 +28,18 @@ impl fmt::Debug for Password {
     }
 }
 
+impl TryFrom<String> for Password {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
 impl FromStr for Password {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // Between commas in a text between quotes.
         let good = |byte: u8| byte.is_ascii_graphic() && !b",\"'\\=".contains(&byte);
         if (1..=LENGTH).contains(&text.len()) && text.bytes().all(good) {
             Ok(Self(text.to_owned()))
@@ -43,7 +52,7 @@ impl FromStr for Password {
 }
 
 impl Password {
-    /// For the configuration, and to be told once.
+    /// For what is asked of clients, and to be told once.
     pub(crate) fn text(&self) -> &str {
         &self.0
     }

@@ -2,9 +2,11 @@
 
 //! What a command line may say of a machine. Nothing else gets into a configuration, a kernel's command line, or a domR.
 
+use std::fmt::Display;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 use vnet_core::mac::Mac;
 
@@ -112,7 +114,11 @@ pub(crate) fn one_network(a: Ipv4Addr, b: Ipv4Addr, mask: Ipv4Addr) -> bool {
     u32::from(a) & u32::from(mask) == u32::from(b) & u32::from(mask)
 }
 
-fn number(text: &str, range: RangeInclusive<u32>, what: &str) -> Result<u32, String> {
+fn number<T: FromStr + PartialOrd + Display>(
+    text: &str,
+    range: RangeInclusive<T>,
+    what: &str,
+) -> Result<T, String> {
     match text.parse() {
         Ok(number) if range.contains(&number) => Ok(number),
         _ => Err(format!("{what} is {} to {}", range.start(), range.end())),
@@ -135,7 +141,7 @@ pub(crate) fn cap(text: &str) -> Result<u32, String> {
 }
 
 /// A VNC display; its TCP port is 5900 more.
-pub(crate) fn console(text: &str) -> Result<u32, String> {
+pub(crate) fn console(text: &str) -> Result<u16, String> {
     number(text, 0..=59_635, "the number of a VNC console")
 }
 

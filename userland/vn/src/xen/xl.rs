@@ -176,8 +176,7 @@ pub(crate) fn create(config: &Path) -> anyhow::Result<()> {
     created.map_err(|error| {
         // libxl's words for a QEMU that ended by itself.
         if error.to_string().contains("QMP") {
-            let hint = "QEMU ended, why is in /var/log/xen/qemu-dm-NAME.log. One that was built without DES knows no VNC passwords; without \
-                        a console, which is without --console, none is needed";
+            let hint = "QEMU, which is for consoles, ended by itself: why is in /var/log/xen/qemu-dm-NAME.log";
             return Refused::new(error.to_string()).hint(hint).into();
         }
         error
