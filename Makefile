@@ -79,8 +79,8 @@ test-qemu: ## the module in two virtual machines with Debian's kernel
 test-storage: ## templates, images and disks on real ZFS, iSCSI and NFS, in two virtual machines: all that test does of it, and more
 	@tests/run storage-all
 
-test-xen: ## virtual machines and routing domains on two hosts that run Xen; with a routing domain if make domr-image was done
-	@tests/run xen
+test-xen: ## virtual machines and routing domains on hosts that run Xen; one with its disk on a storage host
+	@tests/run xen xen-storage
 
 bench: ## the module beside the kernel's tunnels, vnetd beside other programs: twenty minutes on an idle machine (ARGS="--rounds 3 --keep")
 	@tests/bench/run $(ARGS)

@@ -3,7 +3,7 @@
 
 import json
 
-from lab import GuestError
+from machines import GuestError
 
 CHECKS = []
 PUBLIC = "tank/volumes/demo/template/public"

@@ -5,7 +5,7 @@ import os
 import re
 
 from cases import IMAGES, OS, equal, lists, mount_line, refused, target
-from lab import GuestError
+from machines import GuestError
 
 CHECKS = []
 USER = "tank/demo/vm/faults"

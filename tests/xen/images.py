@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR Apache-2.0
 """What a dom0 boots from: an initial file system that mounts the kit's root and adds what the test has; and images for its guests."""
 
+import contextlib
 import gzip
 import lzma
 import os
@@ -64,8 +65,26 @@ def archive(stage, out):
         subprocess.run(["cpio", "--null", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=stage, input=listing, stdout=file, check=True)
 
 
-def guest_initrd(out):
-    """The whole system of a guest."""
+def archive_gz(stage, out):
+    archive(stage, f"{out}.cpio")
+    with open(f"{out}.cpio", "rb") as plain, gzip.open(out, "wb", 1) as packed:
+        shutil.copyfileobj(plain, packed)
+    os.remove(f"{out}.cpio")
+
+
+def insert(stage, names):
+    """The modules and those that they need, in /modules, and /modules/order with their order."""
+    order = dependencies(names)
+    files = [os.path.basename(path).removesuffix(".xz") for path in order]
+    os.makedirs(f"{stage}/modules")
+    for path, file in zip(order, files):
+        unpack(path, f"{stage}/modules/{file}")
+    write(f"{stage}/modules/order", "".join(f"{file}\n" for file in files))
+
+
+@contextlib.contextmanager
+def guest_tree():
+    """The whole system of a guest, in a directory."""
     with tempfile.TemporaryDirectory() as stage:
         os.chmod(stage, 0o755)
         for directory in ("bin", "sbin", "proc", "sys", "dev", "tmp", "www/cgi-bin"):
@@ -73,18 +92,35 @@ def guest_initrd(out):
         put(f"{KIT}/usr/bin/busybox", f"{stage}/bin/busybox")
         put(f"{HERE}/guest", f"{stage}/init")
         put(f"{HERE}/udhcpc", f"{stage}/udhcpc")
-        for path in dependencies(["xen-netfront"]):
-            unpack(path, f"{stage}/{os.path.basename(path).removesuffix('.xz')}")
+        insert(stage, ["xen-netfront"])
         # What comes as a query, in hexadecimal, is run.
         script = '#!/bin/sh\necho "Content-Type: text/plain"\necho\necho "$QUERY_STRING" | xxd -r -p >/tmp/c.$$\nsh /tmp/c.$$ 2>&1\necho "status $?"\nrm /tmp/c.$$\n'
         write(f"{stage}/www/cgi-bin/run", script, 0o755)
         # An orderly end is all that the kernel asks for.
         for name, option in (("poweroff", "-f"), ("reboot", "-f")):
             write(f"{stage}/sbin/{name}", f"#!/bin/busybox sh\nexec /bin/busybox {name} {option}\n", 0o755)
-        archive(stage, f"{out}.cpio")
-    with open(f"{out}.cpio", "rb") as plain, gzip.open(out, "wb", 1) as packed:
-        shutil.copyfileobj(plain, packed)
-    os.remove(f"{out}.cpio")
+        yield stage
+
+
+def guest_initrd(out):
+    """A guest without a disk."""
+    with guest_tree() as stage:
+        archive_gz(stage, out)
+
+
+def guest_on_disk(directory):
+    """Parts of a guest with a root disk: `tree.cpio` is what is on it; kernel and initrd, which mounts it."""
+    with guest_tree() as stage:
+        archive(stage, f"{directory}/tree.cpio")
+    with tempfile.TemporaryDirectory() as stage:
+        os.chmod(stage, 0o755)
+        for name in ("bin", "proc", "dev", "root"):
+            os.makedirs(f"{stage}/{name}")
+        put(f"{KIT}/usr/bin/busybox", f"{stage}/bin/busybox")
+        put(f"{HERE}/guest-disk", f"{stage}/init")
+        insert(stage, ["xen-blkfront", "crc32c_generic", "ext4"])
+        archive_gz(stage, f"{directory}/initrd-{release()}")
+    put("/kit/kernel/vmlinuz", f"{directory}/vmlinuz-{release()}", 0o644)
 
 
 def image(directory, kernel, initrd):
@@ -95,14 +131,10 @@ def image(directory, kernel, initrd):
 def dom0_initrd(out, name):
     with tempfile.TemporaryDirectory() as stage:
         os.chmod(stage, 0o755)
-        for directory in ("bin", "proc", "dev", "root", "modules", "place/images"):
+        for directory in ("bin", "proc", "dev", "root", "place/images"):
             os.makedirs(f"{stage}/{directory}")
         put(f"{KIT}/usr/bin/busybox", f"{stage}/bin/busybox")
-        order = dependencies(MODULES)
-        names = [os.path.basename(path).removesuffix(".xz") for path in order]
-        for path, file in zip(order, names):
-            unpack(path, f"{stage}/modules/{file}")
-        write(f"{stage}/modules/order", "".join(f"{file}\n" for file in names))
+        insert(stage, MODULES)
         put(f"{HERE}/init", f"{stage}/init")
         place = f"{stage}/place"
         put(f"{HERE}/dom0", f"{place}/dom0")
@@ -117,13 +149,9 @@ def dom0_initrd(out, name):
         kernel = "/kit/kernel/vmlinuz"
         image(f"{place}/images/chiradeep/i0007", kernel, f"{stage}/guest-initrd")
         os.remove(f"{stage}/guest-initrd")
-        domr = f"{TOP}/build/domr"
-        if os.path.exists(f"{domr}/initrd"):
-            image(f"{place}/images/chiradeep/router", f"{domr}/vmlinuz", f"{domr}/initrd")
-            # It is the same kernel, and one is enough.
-            os.remove(f"{place}/images/chiradeep/router/vmlinuz-{release()}")
-            os.symlink(f"../i0007/vmlinuz-{release()}", f"{place}/images/chiradeep/router/vmlinuz-{release()}")
-        archive(stage, f"{out}.cpio")
-    with open(f"{out}.cpio", "rb") as plain, gzip.open(out, "wb", 1) as packed:
-        shutil.copyfileobj(plain, packed)
-    os.remove(f"{out}.cpio")
+        # Its kernel is the same, and one is enough.
+        router = f"{place}/images/chiradeep/router"
+        put(f"{TOP}/build/domr/initrd", f"{router}/initrd-{release()}", 0o644)
+        os.symlink(f"../i0007/vmlinuz-{release()}", f"{router}/vmlinuz-{release()}")
+        write(f"{place}/etc/iscsi/initiatorname.iscsi", f"InitiatorName=iqn.1993-08.org.debian:01:{name}\n", 0o600)
+        archive_gz(stage, out)

@@ -16,7 +16,7 @@ MODULE = f"{TOP}/build/module-trixie/module/vnet.ko"
 sys.path.insert(0, f"{TOP}/tests/qemu")
 
 from guest import Guest, GuestError, hardware_virtualisation  # noqa: E402
-from boot import KIT, dom0_initrd  # noqa: E402
+from images import KIT, dom0_initrd  # noqa: E402
 
 # Without VMX and SVM in it, as nothing here can pass them on: guests are paravirtual.
 CPU = "Haswell-noTSX"
@@ -70,28 +70,32 @@ class Host(Guest):
         )
         self._connect()
 
+    def ready(self):
+        """Until it has booted, has its bridges, and the module."""
+        self.wait_up(900)
+        depends = subprocess.run(["modinfo", "-F", "depends", MODULE], capture_output=True, text=True, check=True).stdout.strip()
+        self.run(SETUP.format(number=self.number, depends=depends.replace(",", " ")), 120)
+
 
 class Lab:
-    def __init__(self, count, say=lambda text: None):
+    """Two hosts, `a` and `b`."""
+
+    def __init__(self, say=lambda text: None):
         self.directory = f"{TOP}/build/xen"
         shutil.rmtree(self.directory, ignore_errors=True)
         os.makedirs(self.directory)
         self.hosts = []
-        depends = subprocess.run(["modinfo", "-F", "depends", MODULE], capture_output=True, text=True, check=True).stdout.strip()
-        depends = depends.replace(",", " ")
         start = time.monotonic()
         try:
-            for number in range(1, count + 1):
+            for number in (1, 2):
                 self.hosts.append(Host(f"host{number}", number, self.directory, "/tmp/xen.lan"))
             for host in self.hosts:
-                host.wait_up(900)
-                host.run(SETUP.format(number=host.number, depends=depends), 120)
+                host.ready()
         except BaseException:
             self.close()
             raise
-        self.a = self.hosts[0]
-        self.b = self.hosts[1] if count > 1 else None
-        say(f"Xen runs on {count} hosts after {time.monotonic() - start:.0f} s")
+        self.a, self.b = self.hosts
+        say(f"Xen runs on both hosts after {time.monotonic() - start:.0f} s")
 
     def splats(self):
         return [f"{host.name}: {line}" for host in self.hosts for line in host.splats()]
