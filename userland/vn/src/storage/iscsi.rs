@@ -19,6 +19,9 @@ use crate::exec::Program;
 use crate::failure::Refused;
 
 const SESSIONS: &str = "/sys/class/iscsi_session";
+const BLOCK: &str = "/sys/class/block";
+/// Devices that this host gives to virtual machines of Xen.
+const BACKENDS: &str = "/sys/bus/xen-backend/devices";
 /// Links with names that people gave: NAME-root, NAME-swap, NAME-datadisk-1.
 pub(crate) const LINKS: &str = "/dev/disk/by-vm";
 /// Where open-iscsi keeps what it knows of targets: in Debian, and elsewhere.
@@ -148,8 +151,12 @@ fn remove_file(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// Whether somebody has a disk for himself: it is mounted, part of something, or given to a virtual machine.
+/// Whether somebody has a disk: it is mounted, part of something, or given to a virtual machine.
 pub(crate) fn is_used(disk: &str) -> anyhow::Result<bool> {
+    // Xen's backend has it open, but not for itself: `O_EXCL` does not see that.
+    if given(Path::new(BLOCK), Path::new(BACKENDS), disk) {
+        return Ok(true);
+    }
     let path = Path::new("/dev").join(disk);
     let opened = OpenOptions::new()
         .read(true)
@@ -167,6 +174,37 @@ pub(crate) fn is_used(disk: &str) -> anyhow::Result<bool> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
     }
+}
+
+/// Whether a disk, or a part of it, is a virtual machine's. Backends tell their device as `MAJOR:MINOR` in hexadecimal, the kernel
+/// elsewhere in decimal.
+fn given(block: &Path, backends: &Path, disk: &str) -> bool {
+    let number = |path: &Path, file: &str, radix| {
+        let text = fs::read_to_string(path.join(file)).ok()?;
+        let (major, minor) = text.trim().split_once(':')?;
+        let number = |digits| u32::from_str_radix(digits, radix).ok();
+        Some((number(major)?, number(minor)?))
+    };
+    let entries = |path: &Path| {
+        fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| entry.path())
+            .collect::<Vec<_>>()
+    };
+    let disk = block.join(disk);
+    let mut numbers: Vec<_> = number(&disk, "dev", 10).into_iter().collect();
+    numbers.extend(
+        entries(&disk)
+            .iter()
+            .filter(|part| part.join("partition").exists())
+            .filter_map(|part| number(part, "dev", 10)),
+    );
+    entries(backends)
+        .iter()
+        .filter_map(|backend| number(backend, "physical_device", 16))
+        .any(|number| numbers.contains(&number))
 }
 
 fn iscsiadm(arguments: &[&str]) -> anyhow::Result<Program> {
@@ -414,6 +452,31 @@ pub(crate) fn wait_for_disk(iqn: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn disks_of_machines() {
+        let root = std::env::temp_dir().join(format!("vn-given-{}", std::process::id()));
+        let (block, backends) = (root.join("block"), root.join("backends"));
+        for (path, file, text) in [
+            ("block/sdb", "dev", "8:16"),
+            ("block/sdc", "dev", "8:32"),
+            ("block/sdc/sdc1", "dev", "8:33"),
+            ("block/sdc/sdc1", "partition", "1"),
+            ("block/sdd", "dev", "8:10"),
+            ("backends/vif-1-0", "state", "4"),
+            ("backends/vbd-1-51713", "physical_device", "8:10"),
+            ("backends/vbd-2-51713", "physical_device", "8:21"),
+        ] {
+            let path = root.join(path);
+            fs::create_dir_all(&path).expect("directories");
+            fs::write(path.join(file), format!("{text}\n")).expect("a file");
+        }
+        let found = ["sdb", "sdc", "sdd", "sde"].map(|disk| given(&block, &backends, disk));
+        let without = given(&block, &root.join("none"), "sdb");
+        fs::remove_dir_all(&root).expect("cleaned up");
+        assert_eq!(found, [true, true, false, false]);
+        assert!(!without);
+    }
 
     #[test]
     fn sessions_and_names() {
