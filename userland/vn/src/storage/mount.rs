@@ -25,7 +25,7 @@ const RECORDS: &str = "/run/vn/mounts";
 /// How long `mount` and `umount` may take.
 const LIMIT: Duration = Duration::from_secs(90);
 /// NFSv3, whose server knows who has mounted what; `hard`, so that an absent server delays and does not lose.
-const OPTIONS: &str = "rw,hard,vers=3,proto=tcp,nolock,retry=0";
+const OPTIONS: &str = "rw,hard,vers=3,nolock,retry=0";
 
 /// The disks of an image: what the names of their links end in.
 pub(crate) const SUFFIXES: [&str; 3] = ["root", "swap", "datadisk-1"];
@@ -101,6 +101,16 @@ impl Mount {
         } else {
             format!("{}:{}", self.host, self.remote)
         }
+    }
+
+    /// Options of the NFS mount. To mount.nfs `tcp` is TCP over IPv4.
+    fn options(&self) -> String {
+        let protocol = if self.host.contains(':') {
+            "tcp6"
+        } else {
+            "tcp"
+        };
+        format!("{OPTIONS},proto={protocol}")
     }
 
     /// The disks: name of the link, name of the target.
@@ -303,16 +313,15 @@ fn steps(mount: &Mount, chap_file: Option<&Path>, dry_run: bool) -> anyhow::Resu
         return Ok(links);
     }
     all_or_nothing(|undo| {
-        if before.is_none() {
+        if before.is_none() || half {
             let name = mount.name.clone();
+            undo.push("forget it", move || forget(&name))?;
+        }
+        if before.is_none() {
             write(&Record {
                 mount: mount.clone(),
                 complete: false,
             })?;
-            undo.push("forget it", move || forget(&name))?;
-        } else if half {
-            let name = mount.name.clone();
-            undo.push("forget it", move || forget(&name))?;
         }
         file_system(mount, half, undo)?;
         disks(mount, secret.as_ref(), half, undo)?;
@@ -397,7 +406,7 @@ fn file_system(mount: &Mount, half: bool, undo: &mut Undo) -> anyhow::Result<()>
     if there.is_none() {
         Program::find("mount.nfs", LIMIT)?;
         Program::find("mount", LIMIT)?
-            .arguments(["-t", "nfs", "-o", OPTIONS, "--", &source])
+            .arguments(["-t", "nfs", "-o", &mount.options(), "--", &source])
             .arguments([local])
             .hint(format!(
                 "does the storage host {} run, and does it export {} to this host? There: exportfs -v",
@@ -480,6 +489,7 @@ mod tests {
             targets: [Some("iqn.a".to_owned()), None, Some("iqn.b".to_owned())],
         };
         assert_eq!(mount.source(), "[2001:db8::1]:/tank/i1");
+        assert!(mount.options().ends_with(",proto=tcp6"));
         let pair = |link: &str, iqn: &str| (link.to_owned(), iqn.to_owned());
         assert_eq!(
             mount.disks(),
