@@ -118,13 +118,17 @@ pub(crate) fn name_targets(image: &Name) -> anyhow::Result<()> {
 /// Exports an image, or makes its exports what its properties say.
 pub(crate) fn export(image: &Name) -> anyhow::Result<()> {
     targets_and_exports(image)?;
-    open_portals(image)
+    portals(image, lio::close_portals)?;
+    portals(image, lio::open_portals)
 }
 
-fn open_portals(image: &Name) -> anyhow::Result<()> {
-    for (_, facts) in zfs::tree(image, "volume", None)? {
+/// Does something to the portals that the targets of an image want.
+fn portals(image: &Name, step: fn(&str, &[String]) -> anyhow::Result<()>) -> anyhow::Result<()> {
+    for (name, facts) in zfs::tree(image, "volume", None)? {
         if let Some(iqn) = facts.own(property::IQN) {
-            lio::open_portal(iqn)?;
+            let wanted = facts.list(property::PORTALS);
+            let wanted = wanted.iter().map(|address| lio::portal(address));
+            step(iqn, &of_property(&name, property::PORTALS, wanted)?)?;
         }
     }
     Ok(())
@@ -243,13 +247,16 @@ pub(crate) fn restore() -> anyhow::Result<(Vec<Name>, Vec<anyhow::Error>)> {
             None => {}
         }
     }
-    done.retain(|image| match open_portals(image) {
-        Ok(()) => true,
-        Err(error) => {
-            failed.push(error.context(format!("image {image}")));
-            false
-        }
-    });
+    // Those that are to close may have what others want to open.
+    for step in [lio::close_portals, lio::open_portals] {
+        done.retain(|image| match portals(image, step) {
+            Ok(()) => true,
+            Err(error) => {
+                failed.push(error.context(format!("image {image}")));
+                false
+            }
+        });
+    }
     for (iqn, guid) in lio::ours()? {
         if !known.contains(&guid) {
             lio::unexport(&iqn, guid)?;

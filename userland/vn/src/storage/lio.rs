@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,8 +19,10 @@ use crate::exec::Program;
 const TARGET: &str = "/sys/kernel/config/target";
 /// The adapter whose block devices are ours; targetcli counts its own from 0.
 const ADAPTER: &str = "iblock_1798";
-/// Where initiators connect to.
-const PORTAL: &str = "0.0.0.0:3260";
+/// Where initiators connect to, unless a property says more.
+const PORTAL: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+/// The port of iSCSI.
+const PORT: u16 = 3260;
 const MODULES: [&str; 3] = ["target_core_mod", "target_core_iblock", "iscsi_target_mod"];
 
 /// User name and password.
@@ -54,6 +57,18 @@ pub(crate) fn iqn(text: &str) -> Result<String, String> {
             "{text:?} is not an iSCSI name, such as iqn.1993-08.org.debian:01:0123456789ab"
         ))
     }
+}
+
+/// An address of this host, as a portal of the kernel is named.
+pub(crate) fn portal(text: &str) -> Result<String, String> {
+    match text.parse() {
+        Ok(address) => Ok(portal_at(address)),
+        Err(_) => Err(format!("{text:?} is not an IP address")),
+    }
+}
+
+fn portal_at(address: IpAddr) -> String {
+    SocketAddr::new(address, PORT).to_string()
 }
 
 fn backstore(guid: u64) -> PathBuf {
@@ -147,10 +162,44 @@ pub(crate) fn export(export: &Export) -> anyhow::Result<()> {
     put(&group.join("enable"), "1\n")
 }
 
+fn portals(iqn: &str) -> PathBuf {
+    target(iqn).join("tpgt_1/np")
+}
+
+/// Closes the portals of a target that are none of these; sessions stay.
+pub(crate) fn close_portals(iqn: &str, wanted: &[String]) -> anyhow::Result<()> {
+    for there in children(&portals(iqn))? {
+        let wanted = match wanted {
+            [] => file_name(&there) == portal_at(PORTAL),
+            wanted => wanted.contains(&file_name(&there)),
+        };
+        if !wanted {
+            remove(&there)?;
+        }
+    }
+    Ok(())
+}
+
 /// Lets initiators in. After a boot this comes when all targets are there: one that asks for a target which is not there
 /// does not ask again.
-pub(crate) fn open_portal(iqn: &str) -> anyhow::Result<()> {
-    make(&target(iqn).join("tpgt_1/np").join(PORTAL))
+pub(crate) fn open_portals(iqn: &str, wanted: &[String]) -> anyhow::Result<()> {
+    let default = [portal_at(PORTAL)];
+    let wanted = if wanted.is_empty() { &default } else { wanted };
+    for name in wanted {
+        let path = portals(iqn).join(name);
+        match fs::create_dir(&path) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+                return refuse(
+                    format!("another program, or a target with other portals, has {name}"),
+                    "a host listens either on all of its addresses or on some, and once on each: ss -ltnp \
+                     shows who does; set vnet:portals on the pool, for all images alike, then: vn image restore",
+                );
+            }
+            result => result.with_context(|| format!("cannot make {}", path.display()))?,
+        }
+    }
+    Ok(())
 }
 
 fn acls(export: &Export, group: &Path, lun: &Path) -> anyhow::Result<()> {
@@ -310,6 +359,15 @@ mod tests {
             "", "iqn.", "iqn.a/b", "iqn.A", "iqn.a b", "../iqn.a", "x.y", &long,
         ] {
             assert!(iqn(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn names_of_portals() {
+        assert_eq!(portal("192.0.2.1").as_deref(), Ok("192.0.2.1:3260"));
+        assert_eq!(portal("2001:DB8::1").as_deref(), Ok("[2001:db8::1]:3260"));
+        for text in ["", "storage", "192.0.2.1:3260", "[::]", "192.0.2.0/24"] {
+            assert!(portal(text).is_err(), "{text}");
         }
     }
 

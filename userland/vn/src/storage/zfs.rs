@@ -30,6 +30,8 @@ pub(crate) mod property {
     pub(crate) const INITIATORS: &str = "vnet:initiators";
     /// Hosts that may mount the file system, with commas between; inherited.
     pub(crate) const HOSTS: &str = "vnet:hosts";
+    /// Addresses of this host at which targets are reached, with commas between; inherited. All of IPv4, if there is none.
+    pub(crate) const PORTALS: &str = "vnet:portals";
     /// File with the CHAP secrets of the targets; inherited.
     pub(crate) const CHAP: &str = "vnet:chap-file";
 }
@@ -194,7 +196,7 @@ fn parse_facts(text: &str) -> Vec<(String, Facts)> {
 
 /// What is asked for of a dataset.
 const PROPERTIES: &str = "type,guid,createtxg,origin,mountpoint,mounted,volsize,used,available,clones,vnet:template,vnet:state,\
-    vnet:iqn,vnet:initiators,vnet:hosts,vnet:chap-file";
+    vnet:iqn,vnet:initiators,vnet:hosts,vnet:portals,vnet:chap-file";
 
 /// `zfs` with these arguments.
 pub(crate) fn zfs<T: Into<OsString>>(
@@ -374,8 +376,14 @@ pub(crate) fn wait_for_device(name: &Name) -> anyhow::Result<PathBuf> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
+
+    /// The properties of one dataset, as `zfs get` tells them.
+    pub(crate) fn facts(text: &str) -> Facts {
+        let mut all = parse_facts(text).into_iter();
+        all.next().expect("a dataset").1
+    }
 
     fn name(text: &str) -> Name {
         text.parse().expect("a name")
