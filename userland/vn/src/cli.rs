@@ -144,12 +144,12 @@ pub(crate) enum Noun {
     /// Templates, from which images are made: on a storage host
     Template {
         #[command(subcommand)]
-        verb: template::Verb,
+        verb: Option<template::Verb>,
     },
     /// Images, the disks of virtual machines: on a storage host, and mounted on a dom0
     Image {
         #[command(subcommand)]
-        verb: image::Verb,
+        verb: Option<image::Verb>,
     },
     /// The disks of an image: on a storage host
     Disk {

@@ -162,8 +162,13 @@ pub(crate) fn run(cli: Cli) -> anyhow::Result<()> {
         Noun::Host { verb } => host::run(context, verb.unwrap_or(host::Verb::Status)),
         Noun::Ping(arguments) => ping::run(context, &arguments),
         Noun::Check(arguments) => check::run(context, &arguments),
-        Noun::Template { verb } => template::run(context, verb),
-        Noun::Image { verb } => image::run(context, verb),
+        Noun::Template { verb } => template::run(
+            context,
+            verb.unwrap_or(template::Verb::List { parent: None }),
+        ),
+        Noun::Image { verb } => {
+            image::run(context, verb.unwrap_or(image::Verb::List { parent: None }))
+        }
         Noun::Disk { verb } => disk::run(context, verb),
         Noun::Iscsi { verb } => disk::iscsi(context, verb.unwrap_or(disk::IscsiVerb::Map)),
         Noun::Vm { verb } => vm::run(context, verb.unwrap_or(vm::Verb::List)),

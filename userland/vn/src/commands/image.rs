@@ -21,11 +21,11 @@ pub(crate) enum Verb {
     Create(CreateArgs),
     /// Remove an image, or a user's file system; refused while somebody uses it
     Delete(DeleteArgs),
-    /// List the file systems that are clones
+    /// List images, or all file systems below one that are clones
     List {
-        /// At and below this file system
+        /// The clones at and below this file system, also those that are no images [default: all images]
         #[arg(value_name = "FS")]
-        parent: Name,
+        parent: Option<Name>,
     },
     /// Export all images again, as their ZFS properties say; done at every boot
     Restore,
@@ -139,7 +139,7 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
                 if_exists: arguments.if_exists,
             },
         ),
-        Verb::List { parent } => list(context, &parent),
+        Verb::List { parent } => list(context, parent.as_ref()),
         Verb::Restore => restore(context),
         Verb::Mount(arguments) => {
             let wanted = Mount {
@@ -212,7 +212,7 @@ pub(crate) fn delete(context: &mut Context, request: &delete::Request) -> anyhow
     Ok(())
 }
 
-fn list(context: &mut Context, parent: &Name) -> anyhow::Result<()> {
+fn list(context: &mut Context, parent: Option<&Name>) -> anyhow::Result<()> {
     let images = image::list(parent)?;
     context.list(&images, || {
         let mut table = Table::new(["NAME", "STATE", "USED", "ORIGIN"]);
@@ -231,7 +231,7 @@ fn list(context: &mut Context, parent: &Name) -> anyhow::Result<()> {
 
 /// As the old script lists: names only.
 pub(crate) fn list_names(context: &mut Context, parent: &Name) -> anyhow::Result<()> {
-    for image in image::list(parent)? {
+    for image in image::list(Some(parent))? {
         context.line(image.name)?;
     }
     Ok(())

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::Context;
+use crate::output::{Table, some};
+use crate::storage::template::kept;
 use crate::storage::zfs::Name;
 use crate::storage::{size, template};
 
@@ -14,6 +16,21 @@ use crate::storage::{size, template};
 pub(crate) enum Verb {
     /// Make a template from an image file: raw or qcow2, or raw packed with gzip, bzip2, xz or zstd
     Create(CreateArgs),
+    /// Remove a template; refused while there are images of it
+    Delete {
+        /// The file system of the template, which goes with all that it holds
+        #[arg(value_name = "FS")]
+        system: Name,
+        /// One that is not there is no failure
+        #[arg(long)]
+        if_exists: bool,
+    },
+    /// List templates
+    List {
+        /// At and below this file system [default: all]
+        #[arg(value_name = "FS")]
+        parent: Option<Name>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -54,8 +71,15 @@ pub(crate) struct CreateArgs {
 }
 
 pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
-    let Verb::Create(arguments) = verb;
-    let request = template::Request {
+    match verb {
+        Verb::Create(arguments) => create(context, &request(arguments)),
+        Verb::Delete { system, if_exists } => delete(context, &system, if_exists),
+        Verb::List { parent } => list(context, parent.as_ref()),
+    }
+}
+
+fn request(arguments: CreateArgs) -> template::Request {
+    template::Request {
         system: arguments.system,
         file: arguments.file,
         name: arguments.name,
@@ -67,8 +91,7 @@ pub(crate) fn run(context: &mut Context, verb: Verb) -> anyhow::Result<()> {
         initrd: arguments.initrd,
         any_content: arguments.any_content,
         snapshot: arguments.snapshot,
-    };
-    create(context, &request)
+    }
 }
 
 pub(crate) fn create(context: &mut Context, request: &template::Request) -> anyhow::Result<()> {
@@ -78,4 +101,32 @@ pub(crate) fn create(context: &mut Context, request: &template::Request) -> anyh
         context.line(format_args!("create template {snapshot}"))?;
     }
     Ok(())
+}
+
+fn delete(context: &mut Context, system: &Name, if_exists: bool) -> anyhow::Result<()> {
+    let dry_run = context.options.dry_run;
+    for name in kept::delete(system, if_exists, dry_run)? {
+        if dry_run {
+            context.line(format_args!("destroy {name}"))?;
+        }
+    }
+    Ok(())
+}
+
+fn list(context: &mut Context, parent: Option<&Name>) -> anyhow::Result<()> {
+    let templates = kept::list(parent)?;
+    context.list(&templates, || {
+        let mut table = Table::new(["NAME", "STATE", "SIZE", "USED", "IMAGES", "SNAPSHOT"]);
+        for template in &templates {
+            table.row([
+                template.name.clone(),
+                template.state.to_owned(),
+                template.size.to_string(),
+                template.used.to_string(),
+                template.images.len().to_string(),
+                some(template.snapshots.last()),
+            ]);
+        }
+        table
+    })
 }

@@ -146,7 +146,7 @@ fn one(
 }
 
 /// What was cloned from it would be lost: that is refused, also with force.
-fn dependents(tree: &Tree) -> anyhow::Result<()> {
+pub(super) fn dependents(tree: &Tree) -> anyhow::Result<()> {
     for (name, facts) in tree {
         if let Some(clones) = facts.get("clones") {
             return refuse(

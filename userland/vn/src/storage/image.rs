@@ -230,8 +230,16 @@ pub(crate) struct Listed {
     pub(crate) used: u64,
 }
 
-/// The file systems at and below `parent` that are clones.
-pub(crate) fn list(parent: &Name) -> anyhow::Result<Vec<Listed>> {
+/// The file systems at and below `parent` that are clones; all images, if no parent is given.
+pub(crate) fn list(parent: Option<&Name>) -> anyhow::Result<Vec<Listed>> {
+    let Some(parent) = parent else {
+        let mut found = Vec::new();
+        for name in zfs::all_with(property::STATE)? {
+            let facts = zfs::facts(&name)?;
+            found.extend(facts.and_then(|facts| listed(&(name, facts))));
+        }
+        return Ok(found);
+    };
     zfs::need(parent, "filesystem")?;
     let all = zfs::tree(parent, "filesystem", None)?;
     Ok(all.iter().filter_map(listed).collect())

@@ -157,11 +157,15 @@ pub(crate) fn is_used(disk: &str) -> anyhow::Result<bool> {
     if given(Path::new(BLOCK), Path::new(BACKENDS), disk) {
         return Ok(true);
     }
-    let path = Path::new("/dev").join(disk);
+    is_held(&Path::new("/dev").join(disk))
+}
+
+/// Whether a block device is mounted, part of something, or somebody's who wants it alone.
+pub(crate) fn is_held(device: &Path) -> anyhow::Result<bool> {
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_EXCL | libc::O_NONBLOCK)
-        .open(&path);
+        .open(device);
     match opened {
         Ok(_) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(true),
@@ -172,7 +176,7 @@ pub(crate) fn is_used(disk: &str) -> anyhow::Result<bool> {
         {
             Ok(false)
         }
-        Err(error) => Err(error).with_context(|| format!("cannot look at {}", path.display())),
+        Err(error) => Err(error).with_context(|| format!("cannot look at {}", device.display())),
     }
 }
 

@@ -2,6 +2,8 @@
 
 //! Templates: a file system with a root volume `vmi-root-NAME` in it, complete when the volume has a snapshot.
 
+pub(crate) mod kept;
+
 use std::fs;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -96,6 +98,11 @@ fn verify(file: &Path, checksum: &str) -> anyhow::Result<()> {
     )
 }
 
+/// What changes a template waits for this.
+fn lock_name(system: &Name) -> String {
+    format!("template {system}")
+}
+
 /// What of a template is there already.
 enum There {
     Nothing,
@@ -179,7 +186,7 @@ fn steps(request: &Request, dry_run: bool) -> anyhow::Result<Name> {
     for file in request.kernel.iter().chain(&request.initrd) {
         content::head(file)?;
     }
-    let _lock = Lock::named(&format!("template {}", request.system))?;
+    let _lock = Lock::named(&lock_name(&request.system))?;
     let there = look(request, &volume)?;
     if let Some(checksum) = &request.checksum {
         verify(&request.file, checksum)?;
