@@ -72,7 +72,7 @@ def target(lab, image, which="-r"):
 def template(lab):
     s = lab.storage
     s.run(f"zfs create {PUBLIC}/download && cp --sparse=always {IMAGES}/small.img /{PUBLIC}/download/")
-    seed(s, f"./createtmplt.sh -t {OS}/small -f /{PUBLIC}/download/small.img -n small -s 12G")
+    equal(seed(s, f"./createtmplt.sh -t {OS}/small -f /{PUBLIC}/download/small.img -n small -s 12G"), "", "what it says to no terminal")
     equal(s.run(f"zfs get -Hp -o value volsize {OS}/small/vmi-root-small"), str(12 << 30), "size of the volume")
     s.run(f"cmp -n $((40<<20)) {IMAGES}/small.img /dev/zvol/{OS}/small/vmi-root-small")
     s.run(f"test -e /{OS}/small/pygrub && grep -qx name=small /{OS}/small/template.properties")
@@ -177,6 +177,33 @@ def disks(lab):
     equal(seed(s, f"./listvmdisksize.sh -d {image}/datadisk1-ext3-8g -a"), used, "-a")
     refused(s, f"listvmdisksize.sh -d {image} -t", "is a filesystem, not a volume")
     refused(s, "listvmdisk.sh -i tank/nothing -r", "there is no filesystem tank/nothing")
+
+
+@check("templates are listed, and removed only where nothing is made from them, and nobody uses them", short=True)
+def templates(lab):
+    s = lab.storage
+    listed = json.loads(s.run("vn -j template"))
+    equal([(one["name"], one["state"], one["size"]) for one in listed], [(f"{OS}/small", "ready", 12 << 30)], "templates")
+    equal(listed[0]["images"], [f"{USER}/i0008", f"{USER}/i0007"], "images of it, those of the older snapshot first")
+    equal(listed[0]["snapshots"][-1], "swap", "the newest snapshot")
+    equal(json.loads(s.run("vn -j template list tank/demo")), [], "templates elsewhere")
+    before = lists(lab)
+    refused(s, f"vn template delete {OS}/small", f"{USER}/i0008 was made from")
+    refused(s, f"vn template delete {OS}", "holds other file systems")
+    refused(s, f"vn template delete {PUBLIC}/datadisk", "is no template that vn made")
+    equal(lists(lab), before, "what is there")
+    s.run(f"createtmplt.sh -t {OS}/gone -f {IMAGES}/small.img -n g -s 64M", 120)
+    there = lists(lab)
+    s.run(f"udevadm settle; mkdir -p /mnt/g && mount /dev/zvol/{OS}/gone/vmi-root-g /mnt/g")
+    refused(s, f"vn template delete {OS}/gone", "is in use", "nothing was changed")
+    s.run("umount /mnt/g")
+    told = s.run(f"vn template delete {OS}/gone --dry-run").splitlines()
+    equal(len(told), 4, f"what would go: {told}")
+    equal(lists(lab), there, "what is there after a rehearsal")
+    s.run(f"vn template delete {OS}/gone", 120)
+    equal(lists(lab), before, "what is there")
+    refused(s, f"vn template delete {OS}/gone", "there is no")
+    s.run(f"vn template delete {OS}/gone --if-exists")
 
 
 @check("the newest snapshot is taken, by when it was made and not by its name", always=False)
@@ -312,6 +339,32 @@ def chap(lab):
     d.run(line + " --chap-file /root/chap", 120)
     d.run("test -b /dev/disk/by-vm/c-root && vn image unmount --local /images/c", 120)
     s.run(f"vn image delete {USER}/i0010", 120)
+
+
+@check("over IPv6, and only at the addresses that vnet:portals tells")
+def addresses(lab):
+    s, d = lab.storage, lab.dom0
+    image = f"{USER}/i0011"
+    for guest, number in ((s, 1), (d, 2)):
+        guest.run(f"ip addr add 2001:db8::{number}/64 dev eth0 nodad")
+    s.run(f"vn image create {image} --template {OS}/small --host 2001:db8::2", 120)
+    iqn = target(lab, image)
+    line = f"vn image mount --host 2001:db8::1 --remote {image} --local /images/six --name six --root {iqn}"
+    refused(d, line, "does not say what targets it has", timeout=200)
+    s.run(f"zfs set vnet:portals=2001:db8::1 {image} && vn image restore", 120)
+    equal(s.run(f"ls /sys/kernel/config/target/iscsi/{iqn}/tpgt_1/np"), "[2001:db8::1]:3260", "portals")
+    d.run(line, 180)
+    d.run("test -b /dev/disk/by-vm/six-root && test -e /images/six/pygrub")
+    refused(s, f"vn image delete {image}", "host 2001:db8::2 has mounted", "is logged in")
+    equal(iqn in d.run("iscsiadm -m discovery -t sendtargets -p 192.0.2.1 -o nonpersistent"), False, "offered over IPv4")
+    d.run("vn image unmount --local /images/six", 120)
+    s.run(f"zfs set vnet:portals=192.0.2.1 {image}")
+    refused(s, "vn image restore", "has 192.0.2.1:3260", "on the pool")
+    s.run(f"zfs set vnet:portals=storage {image}")
+    refused(s, "vn image restore", "vnet:portals", "is not an IP address")
+    s.run(f"zfs inherit vnet:portals {image} && vn image restore && vn image delete {image}", 200)
+    for guest, number in ((s, 1), (d, 2)):
+        guest.run(f"ip addr del 2001:db8::{number}/64 dev eth0")
 
 
 @check("delvm.sh removes image and user; pool, targets and exports are what they were")

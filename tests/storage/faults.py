@@ -68,7 +68,9 @@ def full(lab):
         equal(lists(lab), before, "what is there")
     equal(s.run(f"cat /{OS}/mine/file /{OS}/mine/template.properties"), "precious\nold", "files of the file system")
     s.run("udevadm settle; zfs destroy tank/ballast")
-    s.run(f"createtmplt.sh -t {OS}/mine -f {IMAGES}/big.img -n big -s 300M", 400)
+    told = s.run(f"script -qec 'createtmplt.sh -t {OS}/mine -f {IMAGES}/big.img -n big -s 300M' /dev/null", 400)
+    if not re.search(r"\d MiB copied, [0-9.]+ MiB/s, \d+ %, \d+:\d\d left", told):
+        raise GuestError(f"on a terminal it tells no progress: {told!r}")
     s.run(f"cmp -n $((300<<20)) {IMAGES}/big.img /dev/zvol/{OS}/mine/vmi-root-big && cat /{OS}/mine/file", 200)
 
 
@@ -130,8 +132,9 @@ def with_signal(guest, command, signal, call, when, timeout):
 
 def killed_at_each_step(lab, guest, command, after, undone=None, timeout=300, start=None):
     """Runs it whole; then again and again, each time killed before a later call; then again, whole. After each whole run comes
-    `after`, which looks and brings back what was. `start` is which program's start it is where one stands for all. Then the same with the signals that people send: a command that takes its steps
-    back says so, and `undone` looks whether it did."""
+    `after`, which looks and brings back what was. Where one kill stands for all, `start` says before which program.
+
+    Then the same with the signals that people send: a command that takes its steps back says so, and `undone` looks whether it did."""
 
     def again(how):
         status, output = guest.status(command, timeout)
@@ -183,6 +186,21 @@ def killed_template(lab):
         equal(lists(lab), before, "what is there")
 
     killed_at_each_step(lab, lab.storage, f"createtmplt.sh -t {OS}/kill -f {IMAGES}/small.img -n k -s 64M", after, lambda lab: equal(lists(lab), before, "what is there"))
+
+
+@check("vn killed at each step of template delete, then the same command again")
+def killed_template_delete(lab):
+    s = lab.storage
+    create = f"createtmplt.sh -t {OS}/kill -f {IMAGES}/small.img -n k -s 64M"
+    before = lists(lab)
+    s.run(create, 120)
+
+    def after(lab):
+        equal(lists(lab), before, "what is there")
+        s.run(create, 120)
+
+    killed_at_each_step(lab, s, f"vn template delete {OS}/kill --if-exists", after)
+    s.run(f"vn template delete {OS}/kill", 120)
 
 
 @check("vn killed at each step of image create, then the same command again", short=True)
