@@ -24,64 +24,19 @@ WORK=$(mktemp -d)
 # With this prefix, so that nothing of anybody else is touched.
 NS=dr$$-
 
-say() { printf '# %s\n' "$*"; }
-ok() { printf 'ok - %s\n' "$*"; }
-fail() {
-	printf 'not ok - %s\n' "$*"
-	say "at $(caller 1 2>/dev/null || caller)"
-	local log
-	for log in "$WORK"/*.log; do [ ! -s "$log" ] || { say "$log"; tail -n 20 "$log" | sed 's/^/#   /'; }; done
-	exit 1
-}
-trap 'printf "not ok - line %s: %s (exit status %s)\n" "$LINENO" "$BASH_COMMAND" "$?"' ERR
+# shellcheck source=tests/case.sh
+. "$HERE/../case.sh"
+set -e
 trap clean EXIT
-set -eE
 
 clean() {
-	local n p
 	trap - ERR
 	set +e
 	# shellcheck disable=SC2046 # numbers
 	[ -z "$(jobs -p)" ] || kill $(jobs -p) 2>/dev/null
-	for n in $(ip netns list | awk '{ print $1 }' | grep "^$NS"); do
-		for p in $(ip netns pids "$n"); do kill -KILL "$p" 2>/dev/null; done
-	done
+	remove_namespaces
 	wait
-	for n in $(ip netns list | awk '{ print $1 }' | grep "^$NS"); do ip netns del "$n"; done
 	rm -rf "$WORK"
-}
-
-# on NAME COMMAND...: in the namespace.
-on() {
-	local ns=$1
-	shift
-	nsenter --net="/run/netns/$NS$ns" -- "$@"
-}
-
-wait_for() {
-	local end=$((SECONDS + $1)) text=$2
-	shift 2
-	until "$@" >/dev/null 2>&1; do
-		[ "$SECONDS" -lt "$end" ] || fail "$text: not within the time given: $*"
-		sleep 0.05
-	done
-	ok "$text"
-}
-holds() {
-	local text=$1 said
-	shift
-	said=$("$@" 2>&1) || { say "$said"; fail "$text: $*"; }
-	ok "$text"
-}
-never() {
-	local text=$1
-	shift
-	! "$@" >/dev/null 2>&1 || fail "$text: $*"
-	ok "$text"
-}
-equal() {
-	[ "$2" = "$3" ] || fail "$1: got '$2', expected '$3'"
-	ok "$1"
 }
 
 # wire NAME DEVICE PEER_NAME PEER_DEVICE

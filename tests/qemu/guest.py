@@ -8,6 +8,7 @@ root, in a network namespace of its own: guests see each other and nothing else.
 import base64
 import os
 import re
+import shutil
 import socket
 import subprocess
 import time
@@ -17,6 +18,8 @@ SPLAT = re.compile(
     r"WARNING:|BUG:|Oops|Call Trace|Kernel panic|refcount_t|unregister_netdevice: waiting|leaked|suspicious RCU"
     r"|rcu.*stall|blocked for more than|soft lockup|general protection|scheduling while atomic|panicked"
 )
+# What all of them are started with.
+KERNEL_LINE = "loglevel=5 panic=-1 mitigations=off audit=0 net.ifnames=0"
 DEAD = re.compile(r"Kernel panic|end Kernel panic|soft lockup|rcu.*stall|Attempted to kill init")
 
 
@@ -35,7 +38,10 @@ class Guest:
     """One guest. `lan` is the path of a unix socket; the first guest listens on it. `more` are further arguments of QEMU; with
     `reboot` a guest that boots again stays what it is."""
 
-    def __init__(self, name, number, lan, kernel, initramfs, directory, memory=512, cpus=2, more=(), append="rdinit=/init", reboot=False):
+    def __init__(
+        self, name, number, lan, kernel, initramfs, directory, append=f"console=ttyS0 rdinit=/init {KERNEL_LINE}", memory=512, cpus=2,
+        chipset="q35", cpu=None, nic="virtio-net-pci", more=(), reboot=False,
+    ):
         self.name = name
         self.log = os.path.join(directory, f"{name}.console")
         self.transcript = open(os.path.join(directory, f"{name}.commands"), "w")
@@ -44,17 +50,17 @@ class Guest:
         self.count = 0
         self.agent = None
         peer = "server=on" if number == 1 else "server=off,reconnect-ms=100"
-        accelerator = ["-accel", "kvm", "-cpu", "host"] if hardware_virtualisation() else ["-accel", "tcg,thread=multi", "-cpu", "max"]
+        accelerator, native = ("kvm", "host") if hardware_virtualisation() else ("tcg,thread=multi", "max")
         self.qemu = subprocess.Popen(
-            ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", "q35"]
+            ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", chipset]
             + ([] if reboot else ["-no-reboot"])
-            + accelerator
+            + ["-accel", accelerator, "-cpu", cpu or native]
             + ["-m", str(memory), "-smp", str(cpus), "-kernel", kernel, "-initrd", initramfs]
-            + ["-append", f"console=ttyS0 {append} loglevel=5 panic=-1 mitigations=off audit=0 net.ifnames=0"]
+            + ["-append", append]
             + ["-serial", f"file:{self.log}"]
             + ["-chardev", f"socket,id=agent,path={self.path},server=on,wait=off", "-serial", "chardev:agent"]
             + ["-netdev", f"stream,id=lan,{peer},addr.type=unix,addr.path={lan}"]
-            + ["-device", f"virtio-net-pci,netdev=lan,mac=52:54:00:00:00:{number:02x},romfile="]
+            + ["-device", f"{nic},netdev=lan,mac=52:54:00:00:00:{number:02x},romfile="]
             + list(more),
             stdin=subprocess.DEVNULL,
             stdout=open(os.path.join(directory, f"{name}.qemu"), "w"),
@@ -170,3 +176,29 @@ class Guest:
             self.qemu.kill()
         self.qemu.wait()
         self.transcript.close()
+
+
+class Bed:
+    """Guests that belong together, and a directory for what they were told and said."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.guests = []
+        shutil.rmtree(directory, ignore_errors=True)
+        os.makedirs(directory)
+
+    def add(self, guest):
+        self.guests.append(guest)
+        return guest
+
+    def splats(self):
+        """Lines of the kernels' logs that must not be there."""
+        return [f"{guest.name}: {line}" for guest in self.guests for line in guest.splats()]
+
+    def check_alive(self):
+        for guest in self.guests:
+            guest.check_alive()
+
+    def close(self):
+        for guest in self.guests:
+            guest.kill()

@@ -7,12 +7,13 @@ modules of Debian's kernel RELEASE. Nothing is installed in the guest by hand: m
 """
 
 import argparse
-import lzma
 import os
 import re
 import shutil
 import subprocess
 import tempfile
+
+from stage import archive, unpack
 
 PROGRAMS = """bash ip bridge ss ping iperf3 tcpdump ethtool kmod jq nsenter unshare""".split()
 KMOD_NAMES = "modprobe insmod rmmod lsmod modinfo depmod".split()
@@ -72,11 +73,7 @@ def add_modules(stage, release, module):
         path = os.path.realpath(path)
         place = os.path.join(target, os.path.relpath(path, os.path.realpath(source)))
         os.makedirs(os.path.dirname(place), exist_ok=True)
-        if path.endswith(".xz"):
-            with lzma.open(path) as packed, open(place[:-3], "wb") as out:
-                shutil.copyfileobj(packed, out)
-        else:
-            shutil.copy(path, place)
+        unpack(path, place.removesuffix(".xz"))
     if module:
         os.makedirs(f"{target}/updates", exist_ok=True)
         shutil.copy(module, f"{target}/updates/")
@@ -99,9 +96,7 @@ def build(out, release, module=None, programs=()):
         for name in ("init", "agent"):
             shutil.copy(f"{HERE}/{name}", f"{stage}/{name}")
             os.chmod(f"{stage}/{name}", 0o755)
-        listing = subprocess.run(["find", ".", "-print0"], cwd=stage, capture_output=True, check=True).stdout
-        with open(out + ".new", "wb") as file:
-            subprocess.run(["cpio", "--null", "--quiet", "-o", "-H", "newc"], cwd=stage, input=listing, stdout=file, check=True)
+        archive(stage, out + ".new")
         os.replace(out + ".new", out)
 
 

@@ -9,10 +9,9 @@
 import glob
 import json
 import os
-import shutil
 import time
 
-from guest import Guest, GuestError, hardware_virtualisation
+from guest import Bed, Guest, GuestError, hardware_virtualisation
 from initramfs import build
 
 TOP = "/src"
@@ -20,14 +19,12 @@ MODULE = f"{TOP}/build/module-trixie/module/vnet.ko"
 VN = f"{TOP}/build/bin/vn"
 
 
-class Lab:
+class Lab(Bed):
     """Boots both guests. With tunnel="vxlan" the kernel's own vxlan takes vnet's place, to prove the test bed."""
 
     def __init__(self, name, tunnel="vnet", say=lambda text: None):
         self.tunnel = tunnel
-        self.directory = f"{TOP}/build/qemu/{name}"
-        shutil.rmtree(self.directory, ignore_errors=True)
-        os.makedirs(self.directory)
+        super().__init__(f"{TOP}/build/qemu/{name}")
         with open("/kit/kernel/release") as file:
             self.release = file.read().strip()
         own = tunnel == "vnet"
@@ -37,10 +34,9 @@ class Lab:
         say(f"booting h1 and h2: Debian's {self.release}, {accelerator}")
         lan = f"/tmp/{name}.lan"
         kernel = "/kit/kernel/vmlinuz"
-        self.guests = []
         try:
             for number in (1, 2):
-                self.guests.append(Guest(f"h{number}", number, lan, kernel, initramfs, self.directory))
+                self.add(Guest(f"h{number}", number, lan, kernel, initramfs, self.directory))
             for number, guest in enumerate(self.guests, 1):
                 guest.wait_up()
             self.both(
@@ -133,12 +129,8 @@ class Lab:
         out = guest.run(f"ip netns exec {name} iperf3 -J -c {address} -t {seconds}", 60 + 10 * seconds)
         return json.loads(out)["end"]["sum_received"]["bits_per_second"] / 1e6
 
-    def splats(self):
-        return [f"{guest.name}: {line}" for guest in self.guests for line in guest.splats()]
-
     def close(self):
-        for guest in self.guests:
-            guest.kill()
+        super().close()
         for path in glob.glob("/tmp/*.agent"):
             os.unlink(path)
 

@@ -2,11 +2,11 @@
 """The initial file system of a guest of the storage tests: it mounts the kit's root file system, and adds what the test has."""
 
 import hashlib
-import lzma
 import os
 import shutil
-import subprocess
 import tempfile
+
+from stage import archive, insert, put, write
 
 KIT = "/kit/storage"
 TOP = "/src"
@@ -40,29 +40,6 @@ ExecStart=/sbin/ip link set lo up
 """
 
 
-def dependencies(base, wanted):
-    """Files of the modules, each after those that it needs."""
-    needs = {}
-    with open(f"{base}/modules.dep") as table:
-        for line in table:
-            file, rest = line.split(":", 1)
-            name = os.path.basename(file).split(".")[0].replace("-", "_")
-            needs[name] = [file] + rest.split()
-    order = []
-    for name in wanted:
-        for file in reversed(needs.get(name, [])):
-            if file not in order:
-                order.append(file)
-    return order
-
-
-def write(path, text, mode=0o644):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as file:
-        file.write(text)
-    os.chmod(path, mode)
-
-
 def place(stage, name, address, units, masked):
     """What the test adds to the root file system."""
     system = f"{stage}/place/etc/systemd/system"
@@ -83,11 +60,9 @@ def place(stage, name, address, units, masked):
     shutil.copy(f"{TOP}/userland/vn/vn-storage.service", f"{system}/vn-storage.service")
     for unit in ["lab-agent", "lab-network"] + units:
         os.symlink(f"../{unit}.service", f"{wants}/{unit}.service")
-    shutil.copy(f"{TOP}/tests/qemu/agent", f"{stage}/place/agent")
-    os.chmod(f"{stage}/place/agent", 0o755)
+    put(f"{TOP}/tests/qemu/agent", f"{stage}/place/agent")
     programs = f"{stage}/place/usr/local/sbin"
-    os.makedirs(programs)
-    shutil.copy(f"{TOP}/build/bin/vn", f"{programs}/vn")
+    put(f"{TOP}/build/bin/vn", f"{programs}/vn")
     for script in SCRIPTS:
         os.symlink("vn", f"{programs}/{script}.sh")
 
@@ -97,22 +72,10 @@ def build(out, name, address, units=(), masked=()):
         base = f"{KIT}/modules/{file.read().strip()}"
     with tempfile.TemporaryDirectory() as stage:
         os.chmod(stage, 0o755)
-        for directory in ("bin", "proc", "dev", "root", "modules"):
+        for directory in ("proc", "dev", "root"):
             os.makedirs(f"{stage}/{directory}")
-        shutil.copy("/usr/bin/busybox", f"{stage}/bin/busybox")
-        order = dependencies(base, MODULES)
-        for path in order:
-            target = f"{stage}/modules/{os.path.basename(path)}"
-            if path.endswith(".xz"):
-                with lzma.open(f"{base}/{path}") as packed, open(target[:-3], "wb") as file:
-                    shutil.copyfileobj(packed, file)
-            else:
-                shutil.copy(f"{base}/{path}", target)
-        names = [os.path.basename(path).removesuffix(".xz") for path in order]
-        write(f"{stage}/modules/order", "".join(f"{name}\n" for name in names))
-        shutil.copy(f"{TOP}/tests/storage/init", f"{stage}/init")
-        os.chmod(f"{stage}/init", 0o755)
+        put("/usr/bin/busybox", f"{stage}/bin/busybox")
+        insert(stage, base, MODULES)
+        put(f"{TOP}/tests/storage/init", f"{stage}/init")
         place(stage, name, address, list(units), list(masked))
-        listing = subprocess.run(["find", ".", "-print0"], cwd=stage, capture_output=True, check=True).stdout
-        with open(out, "wb") as file:
-            subprocess.run(["cpio", "--null", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=stage, input=listing, stdout=file, check=True)
+        archive(stage, out)

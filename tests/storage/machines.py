@@ -6,7 +6,6 @@ What they write to their root is lost with QEMU, but stays over a reboot; the di
 
 import os
 import re
-import shutil
 import socket
 import sys
 import time
@@ -14,7 +13,7 @@ import time
 TOP = "/src"
 sys.path.insert(0, f"{TOP}/tests/qemu")
 
-from guest import SPLAT, Guest, GuestError  # noqa: E402
+from guest import KERNEL_LINE, SPLAT, Bed, Guest, GuestError  # noqa: E402
 from boot import build  # noqa: E402
 
 KIT = "/kit/storage"
@@ -43,10 +42,8 @@ class Machine(Guest):
             more += ["-drive", f"file={disk},format=raw,if=virtio,discard=unmap"]
         more += ["-virtfs", f"local,path={directory}/share,mount_tag=share,security_model=none,readonly=on"]
         more += ["-monitor", f"unix:{self.monitor},server=on,wait=off", "-object", "rng-random,id=rng", "-device", "virtio-rng-pci,rng=rng"]
-        append = "systemd.show_status=0 systemd.log_level=warning"
-        super().__init__(
-            name, number, lan, f"{KIT}/vmlinuz", initramfs, directory, memory=memory, more=more, append=append, reboot=True
-        )
+        append = f"console=ttyS0 systemd.show_status=0 systemd.log_level=warning {KERNEL_LINE}"
+        super().__init__(name, number, lan, f"{KIT}/vmlinuz", initramfs, directory, append, memory, more=more, reboot=True)
 
     def ready(self, timeout=900):
         """Until it has booted, and the share is there."""
@@ -78,7 +75,6 @@ class Machine(Guest):
         self.count += 1000
         self.ready(timeout)
 
-
     def splats(self):
         """Lines of the kernel's log that must not be there, but for what is known."""
         text = KNOWN.sub("", self.console())
@@ -87,34 +83,25 @@ class Machine(Guest):
         return sorted({line.strip() for line in text.splitlines() if SPLAT.search(line)})
 
 
-class Lab:
+class Lab(Bed):
+    """`storage` and `dom0`."""
+
     def __init__(self, name, say=lambda text: None):
-        self.directory = f"{TOP}/build/storage/{name}"
-        shutil.rmtree(self.directory, ignore_errors=True)
-        os.makedirs(f"{self.directory}/share")
+        super().__init__(f"{TOP}/build/storage/{name}")
+        os.mkdir(f"{self.directory}/share")
         lan = f"/tmp/{name}.lan"
         disk = f"{self.directory}/pool.img"
         sparse(disk, POOL_SIZE)
-        self.machines = []
         start = time.monotonic()
         try:
-            self.storage = Machine("storage", 1, self.directory, lan, ["vn-storage"], [], [disk], 1536)
-            self.machines.append(self.storage)
-            self.dom0 = Machine("dom0", 2, self.directory, lan, [], NOT_ON_DOM0, [], 768)
-            self.machines.append(self.dom0)
-            for machine in self.machines:
+            self.storage = self.add(Machine("storage", 1, self.directory, lan, ["vn-storage"], [], [disk], 1536))
+            self.dom0 = self.add(Machine("dom0", 2, self.directory, lan, [], NOT_ON_DOM0, [], 768))
+            for machine in self.guests:
                 machine.ready()
         except BaseException:
             self.close()
             raise
         say(f"both guests are up after {time.monotonic() - start:.0f} s")
-
-    def splats(self):
-        return [f"{machine.name}: {line}" for machine in self.machines for line in machine.splats()]
-
-    def close(self):
-        for machine in self.machines:
-            machine.kill()
 
 
 __all__ = ["Guest", "GuestError", "Lab", "Machine", "sparse"]

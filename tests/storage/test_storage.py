@@ -11,31 +11,29 @@ import sys
 from machines import TOP, Lab
 
 import cases
+import checks
 import faults
-from checks import Checks
 
 
 def main():
     short = "--short" in sys.argv[1:]
     wanted = [name for name in sys.argv[1:] if name != "--short"]
-    checks = Checks()
+    # What others build on is done, too; the faults need no more than the template.
+    of_cases = any(function.__name__ in wanted for _, function in cases.CHECKS)
+
+    def chosen(function):
+        always = getattr(function, "always", False)
+        needed = function is cases.template or (of_cases and always)
+        return (not wanted or function.__name__ in wanted or needed) and (not short or function.short or always)
+
     lab = Lab("short" if short else "test", print)
     try:
         with open(f"{TOP}/tests/storage/setup.sh") as script:
             lab.storage.run(script.read(), 300)
-        # What others build on is done, too; the faults need no more than the template.
-        of_cases = any(function.__name__ in wanted for _, function in cases.CHECKS)
-        for text, function in cases.CHECKS + faults.CHECKS:
-            needed = function is cases.template or (of_cases and getattr(function, "always", False))
-            if wanted and function.__name__ not in wanted and not needed:
-                continue
-            if short and not (function.short or getattr(function, "always", False)):
-                continue
-            checks.check(text, function, lab)
-        checks.kernels(lab)
-    finally:
+    except BaseException:
         lab.close()
-    return checks.end()
+        raise
+    return checks.run(lab, [check for check in cases.CHECKS + faults.CHECKS if chosen(check[1])])
 
 
 if __name__ == "__main__":

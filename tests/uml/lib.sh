@@ -16,58 +16,13 @@ MODULE=/src/build/${VNET_MODULE:-module-uml}/module/vnet.ko
 SLOW=${VNET_SLOW:-1}
 export GROUP=224.10.0.1
 
-say() { printf '# %s\n' "$*"; }
-ok() { printf 'ok - %s\n' "$*"; }
-fail() {
-	printf 'not ok - %s\n' "$*"
-	say "at $(caller 1 2>/dev/null || caller)"
-	exit 1
-}
-trap 'printf "not ok - line %s: %s (exit status %s)\n" "$LINENO" "$BASH_COMMAND" "$?"' ERR
-set -E
-
-# on NS COMMAND...: runs it in the namespace.
-on() {
-	local ns=$1
-	shift
-	nsenter --net="/run/netns/$ns" -- "$@"
-}
+# shellcheck source=tests/case.sh
+. "$(dirname "${BASH_SOURCE[0]}")/../case.sh"
 
 # less NUMBER LEAST: the number, or what of it can be afforded in a slow kernel.
 less() {
 	local n=$(($1 / SLOW))
 	echo $((n > $2 ? n : $2 < $1 ? $2 : $1))
-}
-
-# wait_for SECONDS TEXT COMMAND...: until the command succeeds.
-wait_for() {
-	local end=$((SECONDS + $1 * SLOW)) text=$2
-	shift 2
-	until "$@" >/dev/null 2>&1; do
-		[ "$SECONDS" -lt "$end" ] || fail "$text: not within the time given: $*"
-		sleep 0.05
-	done
-	ok "$text"
-}
-
-# holds TEXT COMMAND...; and that it does not.
-holds() {
-	local text=$1 said
-	shift
-	said=$("$@" 2>&1) || { say "$said"; fail "$text: $*"; }
-	ok "$text"
-}
-never() {
-	local text=$1
-	shift
-	! "$@" >/dev/null 2>&1 || fail "$text: $*"
-	ok "$text"
-}
-
-# equal TEXT GOT EXPECTED
-equal() {
-	[ "$2" = "$3" ] || fail "$1: got '$2', expected '$3'"
-	ok "$1"
 }
 
 # refused TEXT PATTERN VN-ARGUMENTS...: vn must exit with 2 and say something that matches.
@@ -128,12 +83,6 @@ vm() {
 }
 
 mac_of() { ip -n "$1" -j link show "${2:-eth0}" | jq -r '.[0].address'; }
-
-absent() { ! ip -n "$1" link show "$2" >/dev/null 2>&1; }
-pings() { on "$1" ping -q -n -c 1 -W "${3:-2}" "$2"; }
-reaches() { wait_for 10 "$1 reaches $2" pings "$1" "$2" 1; }
-# Three questions, none answered.
-isolated() { never "$1 does not reach $2" on "$1" ping -q -n -c 3 -i 0.2 -W 1 "$2"; }
 
 # net_field HOST ID FIELD, counter HOST ID NAME, host_counter HOST NAME
 net_field() { "$VN" -n "$1" -j net show "$2" | jq -r ".[\"$3\"]"; }

@@ -14,61 +14,20 @@ WORK=$(mktemp -d)
 # With this prefix, so that nothing of anybody else is touched.
 NS=vd$$-
 
-say() { printf '# %s\n' "$*"; }
-ok() { printf 'ok - %s\n' "$*"; }
-fail() {
-	printf 'not ok - %s\n' "$*"
-	say "at $(caller 1 2>/dev/null || caller)"
-	local log
-	for log in "$WORK"/*.log; do [ ! -s "$log" ] || { say "$log"; tail -n 20 "$log" | sed 's/^/#   /'; }; done
-	exit 1
-}
-trap 'printf "not ok - line %s: %s (exit status %s)\n" "$LINENO" "$BASH_COMMAND" "$?"' ERR
+# shellcheck source=tests/case.sh
+. "$HERE/../case.sh"
+set -e
 trap clean EXIT
-set -eE
 
 declare -A PIDS=()
 clean() {
-	local pid n
+	local pid
 	trap - ERR
 	set +e
 	for pid in "${PIDS[@]}" $(jobs -p); do kill "$pid" 2>/dev/null; done
 	wait
-	for n in $(ip netns list | awk '{ print $1 }' | grep "^$NS"); do ip netns del "$n"; done
+	remove_namespaces
 	rm -rf "$WORK"
-}
-
-# on NAME COMMAND...: in the namespace.
-on() {
-	local ns=$1
-	shift
-	nsenter --net="/run/netns/$NS$ns" -- "$@"
-}
-
-wait_for() {
-	local end=$((SECONDS + $1)) text=$2
-	shift 2
-	until "$@" >/dev/null 2>&1; do
-		[ "$SECONDS" -lt "$end" ] || fail "$text: not within the time given: $*"
-		sleep 0.05
-	done
-	ok "$text"
-}
-holds() {
-	local text=$1 said
-	shift
-	said=$("$@" 2>&1) || { say "$said"; fail "$text: $*"; }
-	ok "$text"
-}
-never() {
-	local text=$1
-	shift
-	! "$@" >/dev/null 2>&1 || fail "$text: $*"
-	ok "$text"
-}
-equal() {
-	[ "$2" = "$3" ] || fail "$1: got '$2', expected '$3'"
-	ok "$1"
 }
 
 ns() {
@@ -187,11 +146,6 @@ vm() {
 	ip -n "$NS$name" addr add "$address/24" dev eth0
 	ip -n "$NS$name" link set eth0 up
 }
-
-absent() { ! on "$1" ip link show "$2" >/dev/null 2>&1; }
-pings() { on "$1" ping -q -n -c 1 -W "${3:-2}" "$2"; }
-reaches() { wait_for 10 "$1 reaches $2" pings "$1" "$2" 1; }
-isolated() { never "$1 does not reach $2" on "$1" ping -q -n -c 3 -i 0.2 -W 1 "$2"; }
 
 counter() { ctl "$1" net-get "{\"id\": \"$2\"}" | jq -r ".stats[\"$3\"]"; }
 host_counter() { ctl "$1" host-get | jq -r ".stats[\"$2\"]"; }

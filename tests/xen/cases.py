@@ -59,7 +59,7 @@ def wait_guest(host, address, timeout=240):
 
 def start(lab):
     """What everything needs: what there was before, and the world outside."""
-    for host in lab.hosts:
+    for host in lab.guests:
         host.run("xl info >/dev/null", 300)
         host.before = host.run(WORLD, 300)
     require(lab.b.run("ping -c 2 192.168.1.101 >/dev/null && echo ok") == "ok", "no LAN")
@@ -94,7 +94,7 @@ def plain_machine(host):
 
 
 def plain_machines(lab):
-    for host in lab.hosts:
+    for host in lab.guests:
         plain_machine(host)
 
 
@@ -314,7 +314,7 @@ def stop(lab):
 
 def as_before(lab):
     lab.a.run("stopvm.sh -f -l domR-vnet0005", 120)
-    for host in lab.hosts:
+    for host in lab.guests:
         host.run("ip netns del probe; ip link show vprobe >/dev/null 2>&1 && ip link del vprobe; vnetcleanup.sh -v 0005; true")
         host.run("ip netns del internet 2>/dev/null; ip link del pub 2>/dev/null; rm -f /etc/xen/vn/keys/id_ed25519*; true")
         after = host.run(WORLD, 300)

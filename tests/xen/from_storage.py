@@ -4,14 +4,13 @@
 the dom0 are two virtual machines on one LAN. What they were told and said is in build/xen-storage/."""
 
 import os
-import shutil
 import sys
 import time
 
 from hosts import TOP, Host
 
-from checks import Checks
-from guest import GuestError
+import checks
+from guest import Bed
 from images import guest_on_disk, release
 from cases import WORLD, ask, listed, plain_machine, refused, require, wait_guest
 
@@ -45,21 +44,20 @@ iscsid
 """
 
 
-class Lab:
+class Lab(Bed):
+    """`storage` and `dom0`."""
+
     def __init__(self):
-        self.directory = f"{TOP}/build/xen-storage"
-        shutil.rmtree(self.directory, ignore_errors=True)
-        os.makedirs(f"{self.directory}/share")
+        super().__init__(f"{TOP}/build/xen-storage")
+        os.mkdir(f"{self.directory}/share")
         guest_on_disk(f"{self.directory}/share")
         sparse(f"{self.directory}/pool.img", 1 << 30)
         lan = "/tmp/xen-storage.lan"
         start = time.monotonic()
-        self.hosts = []
         try:
-            self.storage = Machine("storage", 1, self.directory, lan, ["vn-storage"], [], [f"{self.directory}/pool.img"], 1536)
-            self.hosts.append(self.storage)
-            self.dom0 = Host("dom0", 2, self.directory, lan)
-            self.hosts.append(self.dom0)
+            pool = f"{self.directory}/pool.img"
+            self.storage = self.add(Machine("storage", 1, self.directory, lan, ["vn-storage"], [], [pool], 1536))
+            self.dom0 = self.add(Host("dom0", 2, self.directory, lan))
             self.storage.ready()
             self.dom0.ready()
             self.storage.run(SETUP, 300)
@@ -68,13 +66,6 @@ class Lab:
             self.close()
             raise
         print(f"both are up after {time.monotonic() - start:.0f} s", flush=True)
-
-    def splats(self):
-        return [f"{host.name}: {line}" for host in self.hosts for line in host.splats()]
-
-    def close(self):
-        for host in self.hosts:
-            host.kill()
 
 
 def lists(lab):
@@ -153,19 +144,8 @@ CHECKS = [
 
 
 def main():
-    checks = Checks()
-    lab = Lab()
-    try:
-        for text, function in CHECKS:
-            checks.check(text, function, lab)
-        checks.kernels(lab)
-    finally:
-        lab.close()
-    return checks.end()
+    return checks.run(Lab(), CHECKS)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except GuestError as error:
-        sys.exit(f"FAIL {error}")
+    sys.exit(main())

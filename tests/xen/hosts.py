@@ -5,8 +5,6 @@
                           └─ vifD.1 of a domR                      └─ vifD.2 of a domR
 """
 
-import os
-import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +13,7 @@ TOP = "/src"
 MODULE = f"{TOP}/build/module-trixie/module/vnet.ko"
 sys.path.insert(0, f"{TOP}/tests/qemu")
 
-from guest import Guest, GuestError, hardware_virtualisation  # noqa: E402
+from guest import KERNEL_LINE, Bed, Guest, GuestError  # noqa: E402
 from images import KIT, dom0_initrd  # noqa: E402
 
 # Without VMX and SVM in it, as nothing here can pass them on: guests are paravirtual.
@@ -37,38 +35,17 @@ class Host(Guest):
     """A dom0 in its QEMU. `run` and `status` are those of a guest: commands in dom0."""
 
     def __init__(self, name, number, directory, lan, memory=2560, dom0=1280):
-        self.name = name
         self.number = number
-        self.log = os.path.join(directory, f"{name}.console")
-        self.transcript = open(os.path.join(directory, f"{name}.commands"), "w")
-        self.path = os.path.join("/tmp", f"{name}.agent")
-        self.buffer = b""
-        self.count = 0
-        self.agent = None
-        initrd = f"/tmp/{name}.initrd"
+        initrd, xen = f"/tmp/{name}.initrd", f"/tmp/{name}.xen"
         dom0_initrd(initrd, name)
-        with open(f"/tmp/{name}.xen", "wb") as xen:
-            subprocess.run(["gzip", "-dc", f"{KIT}/xen.gz"], stdout=xen, check=True)
-        peer = "server=on" if number == 1 else "server=off,reconnect-ms=100"
-        accelerator = ["-accel", "kvm"] if hardware_virtualisation() else ["-accel", "tcg,thread=multi"]
-        self.qemu = subprocess.Popen(
-            ["qemu-system-x86_64", "-nodefaults", "-no-user-config", "-display", "none", "-M", "pc", "-no-reboot"]
-            + accelerator
-            + ["-cpu", CPU, "-m", str(memory), "-smp", "2", "-kernel", f"/tmp/{name}.xen"]
-            + ["-append", f"dom0_mem={dom0}M,max:{dom0}M dom0_max_vcpus=2 console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning"]
-            + ["-initrd", f"/kit/kernel/vmlinuz console=hvc0 rdinit=/init loglevel=5 panic=-1 mitigations=off audit=0 net.ifnames=0,{initrd}"]
-            + ["-serial", f"file:{self.log}"]
-            + ["-chardev", f"socket,id=agent,path={self.path},server=on,wait=off", "-serial", "chardev:agent"]
-            + ["-netdev", f"stream,id=lan,{peer},addr.type=unix,addr.path={lan}"]
-            # Devices of virtio would be given addresses that are not the machine's: they know nothing of Xen.
-            + ["-device", f"e1000,netdev=lan,mac=52:54:00:00:00:{number:02x},romfile="]
-            + ["-drive", f"file={KIT}/root.img,format=raw,if=none,id=root,snapshot=on"]
-            + ["-device", "ahci,id=ahci", "-device", "ide-hd,drive=root,bus=ahci.0"],
-            stdin=subprocess.DEVNULL,
-            stdout=open(os.path.join(directory, f"{name}.qemu"), "w"),
-            stderr=subprocess.STDOUT,
-        )
-        self._connect()
+        with open(xen, "wb") as plain:
+            subprocess.run(["gzip", "-dc", f"{KIT}/xen.gz"], stdout=plain, check=True)
+        modules = f"/kit/kernel/vmlinuz console=hvc0 rdinit=/init {KERNEL_LINE},{initrd}"
+        append = f"dom0_mem={dom0}M,max:{dom0}M dom0_max_vcpus=2 console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning"
+        more = ["-drive", f"file={KIT}/root.img,format=raw,if=none,id=root,snapshot=on"]
+        more += ["-device", "ahci,id=ahci", "-device", "ide-hd,drive=root,bus=ahci.0"]
+        # Devices of virtio would be given addresses that are not the machine's: they know nothing of Xen.
+        super().__init__(name, number, lan, xen, modules, directory, append, memory, chipset="pc", cpu=CPU, nic="e1000", more=more)
 
     def ready(self):
         """Until it has booted, has its bridges, and the module."""
@@ -77,32 +54,22 @@ class Host(Guest):
         self.run(SETUP.format(number=self.number, depends=depends.replace(",", " ")), 120)
 
 
-class Lab:
+class Lab(Bed):
     """Two hosts, `a` and `b`."""
 
     def __init__(self, say=lambda text: None):
-        self.directory = f"{TOP}/build/xen"
-        shutil.rmtree(self.directory, ignore_errors=True)
-        os.makedirs(self.directory)
-        self.hosts = []
+        super().__init__(f"{TOP}/build/xen")
         start = time.monotonic()
         try:
             for number in (1, 2):
-                self.hosts.append(Host(f"host{number}", number, self.directory, "/tmp/xen.lan"))
-            for host in self.hosts:
+                self.add(Host(f"host{number}", number, self.directory, "/tmp/xen.lan"))
+            for host in self.guests:
                 host.ready()
         except BaseException:
             self.close()
             raise
-        self.a, self.b = self.hosts
+        self.a, self.b = self.guests
         say(f"Xen runs on both hosts after {time.monotonic() - start:.0f} s")
-
-    def splats(self):
-        return [f"{host.name}: {line}" for host in self.hosts for line in host.splats()]
-
-    def close(self):
-        for host in self.hosts:
-            host.kill()
 
 
 __all__ = ["GuestError", "Host", "Lab"]

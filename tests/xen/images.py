@@ -3,11 +3,11 @@
 
 import contextlib
 import gzip
-import lzma
 import os
 import shutil
-import subprocess
 import tempfile
+
+from stage import archive, insert, put, write
 
 KIT = "/kit/xen"
 TOP = "/src"
@@ -25,61 +25,11 @@ def modules_directory():
     return f"{KIT}/usr/lib/modules/{release()}"
 
 
-def dependencies(wanted):
-    """Files of the modules, each after those that it needs."""
-    needs = {}
-    with open(f"{modules_directory()}/modules.dep") as table:
-        for line in table:
-            file, rest = line.split(":", 1)
-            name = os.path.basename(file).split(".")[0].replace("-", "_")
-            needs[name] = [file] + rest.split()
-    order = []
-    for name in wanted:
-        for file in reversed(needs.get(name.replace("-", "_"), [])):
-            if file not in order:
-                order.append(file)
-    return order
-
-
-def unpack(path, target):
-    with lzma.open(f"{modules_directory()}/{path}") as packed, open(target, "wb") as file:
-        shutil.copyfileobj(packed, file)
-
-
-def put(source, target, mode=0o755):
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    shutil.copy(source, target)
-    os.chmod(target, mode)
-
-
-def write(path, text, mode=0o644):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as file:
-        file.write(text)
-    os.chmod(path, mode)
-
-
-def archive(stage, out):
-    listing = subprocess.run(["find", ".", "-print0"], cwd=stage, capture_output=True, check=True).stdout
-    with open(out, "wb") as file:
-        subprocess.run(["cpio", "--null", "--quiet", "-o", "-H", "newc", "-R", "0:0"], cwd=stage, input=listing, stdout=file, check=True)
-
-
 def archive_gz(stage, out):
     archive(stage, f"{out}.cpio")
     with open(f"{out}.cpio", "rb") as plain, gzip.open(out, "wb", 1) as packed:
         shutil.copyfileobj(plain, packed)
     os.remove(f"{out}.cpio")
-
-
-def insert(stage, names):
-    """The modules and those that they need, in /modules, and /modules/order with their order."""
-    order = dependencies(names)
-    files = [os.path.basename(path).removesuffix(".xz") for path in order]
-    os.makedirs(f"{stage}/modules")
-    for path, file in zip(order, files):
-        unpack(path, f"{stage}/modules/{file}")
-    write(f"{stage}/modules/order", "".join(f"{file}\n" for file in files))
 
 
 @contextlib.contextmanager
@@ -92,7 +42,7 @@ def guest_tree():
         put(f"{KIT}/usr/bin/busybox", f"{stage}/bin/busybox")
         put(f"{HERE}/guest", f"{stage}/init")
         put(f"{HERE}/udhcpc", f"{stage}/udhcpc")
-        insert(stage, ["xen-netfront"])
+        insert(stage, modules_directory(), ["xen-netfront"])
         # What comes as a query, in hexadecimal, is run.
         script = '#!/bin/sh\necho "Content-Type: text/plain"\necho\necho "$QUERY_STRING" | xxd -r -p >/tmp/c.$$\nsh /tmp/c.$$ 2>&1\necho "status $?"\nrm /tmp/c.$$\n'
         write(f"{stage}/www/cgi-bin/run", script, 0o755)
@@ -118,7 +68,7 @@ def guest_on_disk(directory):
             os.makedirs(f"{stage}/{name}")
         put(f"{KIT}/usr/bin/busybox", f"{stage}/bin/busybox")
         put(f"{HERE}/guest-disk", f"{stage}/init")
-        insert(stage, ["xen-blkfront", "crc32c_generic", "ext4"])
+        insert(stage, modules_directory(), ["xen-blkfront", "crc32c_generic", "ext4"])
         archive_gz(stage, f"{directory}/initrd-{release()}")
     put("/kit/kernel/vmlinuz", f"{directory}/vmlinuz-{release()}", 0o644)
 
@@ -134,7 +84,7 @@ def dom0_initrd(out, name):
         for directory in ("bin", "proc", "dev", "root", "place/images"):
             os.makedirs(f"{stage}/{directory}")
         put(f"{KIT}/usr/bin/busybox", f"{stage}/bin/busybox")
-        insert(stage, MODULES)
+        insert(stage, modules_directory(), MODULES)
         put(f"{HERE}/init", f"{stage}/init")
         place = f"{stage}/place"
         put(f"{HERE}/dom0", f"{place}/dom0")

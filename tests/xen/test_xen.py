@@ -8,21 +8,16 @@ import sys
 from hosts import Lab
 
 import cases
-from checks import Checks
+import checks
 
 
 def main():
     wanted = sys.argv[1:]
-    checks = Checks()
-    lab = Lab(print)
-    try:
-        for text, function in cases.CHECKS:
-            if not wanted or function.__name__ in wanted or getattr(function, "always", False):
-                checks.check(text, function, lab)
-        checks.kernels(lab)
-    finally:
-        lab.close()
-    return checks.end()
+
+    def chosen(function):
+        return not wanted or function.__name__ in wanted or getattr(function, "always", False)
+
+    return checks.run(Lab(print), [check for check in cases.CHECKS if chosen(check[1])])
 
 
 if __name__ == "__main__":
