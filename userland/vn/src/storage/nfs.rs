@@ -217,7 +217,7 @@ pub(crate) fn mounted_by(directory: &Path) -> anyhow::Result<Vec<String>> {
     }
 }
 
-/// Lines are `host:directory:count`; a host may have colons of its own.
+/// Lines are `host:directory:count`; in an IPv6 address mountd writes a semicolon for each colon.
 fn mounters(table: &str, directory: &Path) -> Vec<String> {
     let mut hosts = Vec::new();
     for line in table.lines() {
@@ -228,7 +228,7 @@ fn mounters(table: &str, directory: &Path) -> Vec<String> {
             continue;
         };
         if Path::new("/").join(path).starts_with(directory) {
-            hosts.push(host.to_owned());
+            hosts.push(host.replace(';', ":"));
         }
     }
     hosts.sort();
@@ -285,7 +285,7 @@ mod tests {
         let table = "/tank/i1\t192.0.2.1(rw)\n/tank/i10\t192.0.2.1(rw)\n/tank/i1\t192.0.2.2(rw)\n";
         assert_eq!(count(table, "/tank/i1"), 2);
         let table = "192.0.2.1:/tank/i1:0x00000001\n192.0.2.2:/tank/i10:0x00000001\n\
-            2001:db8::1:/tank/i1/sub:0x00000002\nbroken\nx:/y\n";
+            2001;db8;;1:/tank/i1/sub:0x00000002\nbroken\nx:/y\n";
         assert_eq!(
             mounters(table, Path::new("/tank/i1")),
             ["192.0.2.1", "2001:db8::1"]
