@@ -12,6 +12,7 @@ mod commands;
 mod config;
 mod exec;
 mod failure;
+mod files;
 mod interrupt;
 mod keyfile;
 mod lock;
@@ -19,11 +20,13 @@ mod oldnames;
 mod output;
 mod plan;
 mod probe;
+mod records;
 mod state;
 mod storage;
 #[cfg(test)]
 mod test_directory;
 mod timestamp;
+mod undo;
 mod world;
 mod xen;
 

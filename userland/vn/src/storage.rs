@@ -15,7 +15,6 @@ pub(crate) mod mount;
 pub(crate) mod nfs;
 pub(crate) mod size;
 pub(crate) mod template;
-pub(crate) mod undo;
 pub(crate) mod unmount;
 pub(crate) mod zfs;
 

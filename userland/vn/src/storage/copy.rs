@@ -15,8 +15,8 @@ use nix::unistd::{Whence, lseek};
 
 use super::content::read_full;
 use super::size::human;
-use super::undo::Undo;
 use crate::exec::{Program, Stream};
+use crate::undo::Undo;
 
 /// How much is read at once.
 const CHUNK: usize = 1 << 20;
@@ -305,7 +305,8 @@ pub(crate) fn convert(image: &Path, device: &Path) -> anyhow::Result<Program> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::undo::all_or_nothing;
+    use crate::test_directory::Directory;
+    use crate::undo::all_or_nothing;
 
     #[test]
     fn zeros_are_left_out() {
@@ -319,9 +320,8 @@ mod tests {
 
     #[test]
     fn a_copy_is_the_same_and_grows() {
-        let directory = std::env::temp_dir().join(format!("vn-copy-{}", std::process::id()));
-        std::fs::create_dir_all(&directory).expect("a directory");
-        let (from, to) = (directory.join("from"), directory.join("to"));
+        let directory = Directory::new();
+        let (from, to) = (directory.path().join("from"), directory.path().join("to"));
         let mut data = vec![0; 3 * CHUNK + 700];
         data[5] = 7;
         data[2 * CHUNK + 3] = 9;
@@ -347,7 +347,6 @@ mod tests {
         });
         copies.expect("copies");
         assert!(asked.len() == 1 && asked[0] > CHUNK as u64);
-        std::fs::remove_dir_all(&directory).expect("cleaned up");
     }
 
     #[test]

@@ -8,10 +8,10 @@ use anyhow::anyhow;
 
 use super::export::{self, Access, state};
 use super::refuse;
-use super::undo::{Undo, all_or_nothing};
 use super::zfs::{self, Facts, Name, property, zfs};
 use crate::failure::Attempt;
 use crate::lock::Lock;
+use crate::undo::{Undo, all_or_nothing};
 
 /// What becomes the data disk.
 #[derive(Clone, Debug)]

@@ -456,10 +456,12 @@ pub(crate) fn wait_for_disk(iqn: &str) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_directory::Directory;
 
     #[test]
     fn disks_of_machines() {
-        let root = std::env::temp_dir().join(format!("vn-given-{}", std::process::id()));
+        let directory = Directory::new();
+        let root = directory.path();
         let (block, backends) = (root.join("block"), root.join("backends"));
         for (path, file, text) in [
             ("block/sdb", "dev", "8:16"),
@@ -477,14 +479,14 @@ mod tests {
         }
         let found = ["sdb", "sdc", "sdd", "sde"].map(|disk| given(&block, &backends, disk));
         let without = given(&block, &root.join("none"), "sdb");
-        fs::remove_dir_all(&root).expect("cleaned up");
         assert_eq!(found, [true, true, false, false]);
         assert!(!without);
     }
 
     #[test]
     fn sessions_and_names() {
-        let root = std::env::temp_dir().join(format!("vn-iscsi-{}", std::process::id()));
+        let directory = Directory::new();
+        let root = directory.path();
         for (number, iqn, disk) in [
             (2, "iqn.b", Some("sdba")),
             (10, "iqn.c", None),
@@ -496,13 +498,12 @@ mod tests {
                 .expect("directories");
             fs::write(session.join("targetname"), format!("{iqn}\n")).expect("a file");
         }
-        let found = sessions_in(&root);
+        let found = sessions_in(root);
         let links = [
             ("vm-root".to_owned(), "sdba".to_owned()),
             ("old".to_owned(), "sd".to_owned()),
         ];
         let map = mapped(found, &links);
-        fs::remove_dir_all(&root).expect("cleaned up");
         let none = |iqn: &str| (iqn.to_owned(), None);
         assert_eq!(
             map,

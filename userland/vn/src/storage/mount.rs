@@ -14,11 +14,12 @@ use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use serde::{Deserialize, Serialize};
 
-use super::undo::{Undo, all_or_nothing};
 use super::{export, iscsi, refuse};
 use crate::exec::Program;
 use crate::failure::Attempt;
 use crate::lock::Lock;
+use crate::records::Records;
+use crate::undo::{Undo, all_or_nothing};
 
 /// What is mounted, or was to be: gone after a boot, as the mounts are.
 const RECORDS: &str = "/run/vn/mounts";
@@ -126,51 +127,26 @@ impl Mount {
     }
 }
 
-fn record_path(name: &str) -> PathBuf {
-    Path::new(RECORDS).join(format!("{name}.json"))
+fn written() -> Records<'static> {
+    Records(Path::new(RECORDS))
 }
 
 /// What is written down of a virtual machine.
 pub(crate) fn record(name: &str) -> anyhow::Result<Option<Record>> {
-    let path = record_path(name);
-    match fs::read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        Ok(bytes) => {
-            let record = serde_json::from_slice(&bytes);
-            record
-                .map(Some)
-                .with_context(|| format!("cannot understand {}", path.display()))
-        }
-    }
+    written().read(name)
 }
 
 /// All that is written down.
 pub(crate) fn records() -> anyhow::Result<Vec<Record>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(RECORDS).into_iter().flatten().flatten() {
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some(name) = name.strip_suffix(".json") {
-            found.extend(record(name)?);
-        }
-    }
-    Ok(found)
+    written().all()
 }
 
 fn write(record: &Record) -> anyhow::Result<()> {
-    let path = record_path(&record.mount.name);
-    let what = || format!("cannot write {}", path.display());
-    let new = path.with_extension("new");
-    fs::create_dir_all(RECORDS).with_context(what)?;
-    fs::write(&new, serde_json::to_vec(record)?).with_context(what)?;
-    fs::rename(&new, &path).with_context(what)
+    written().write(&record.mount.name, record)
 }
 
 pub(crate) fn forget(name: &str) -> anyhow::Result<()> {
-    match fs::remove_file(record_path(name)) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.with_context(|| format!("cannot remove the record of {name}")),
-    }
+    written().forget(name)
 }
 
 /// What is mounted on a directory: source and type. The last one hides those before.

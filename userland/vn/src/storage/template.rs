@@ -13,12 +13,12 @@ use anyhow::{Context, anyhow};
 
 use super::content::{self, Format};
 use super::copy::{self, Target};
-use super::undo::{Undo, all_or_nothing};
 use super::zfs::{self, Name, property, zfs};
 use super::{refuse, size};
 use crate::exec::Program;
 use crate::failure::Attempt;
 use crate::lock::Lock;
+use crate::undo::{Undo, all_or_nothing};
 
 /// How long reading a whole image file for its checksum may take.
 const CHECKSUM_LIMIT: Duration = Duration::from_secs(3600);
@@ -464,6 +464,7 @@ fn date(days: u64) -> (u64, u64, u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::test_directory::Directory;
 
     #[test]
     fn names_of_snapshots() {
@@ -493,20 +494,19 @@ mod tests {
 
     #[test]
     fn files_come_back() {
-        let directory = std::env::temp_dir().join(format!("vn-template-{}", std::process::id()));
-        fs::create_dir_all(&directory).expect("a directory");
+        let directory = Directory::new();
+        let directory = directory.path();
         let (old, new) = (directory.join("old"), directory.join("new"));
         fs::write(&old, "before").expect("a file");
         let failed: anyhow::Result<()> = all_or_nothing(|undo| {
             place(&old, b"after", undo)?;
             place(&new, b"new", undo)?;
             assert_eq!(fs::read(&old)?, b"after");
-            assert!(new.exists() && !has_kernel(&directory)?);
+            assert!(new.exists() && !has_kernel(directory)?);
             Err(anyhow!("no"))
         });
         failed.expect_err("failure");
         assert_eq!(fs::read(&old).expect("a file"), b"before");
-        assert_eq!(fs::read_dir(&directory).expect("files").count(), 1);
-        fs::remove_dir_all(&directory).expect("cleaned up");
+        assert_eq!(fs::read_dir(directory).expect("files").count(), 1);
     }
 }

@@ -24,6 +24,7 @@ use des::Des;
 use des::cipher::{BlockCipherEncrypt, KeyInit};
 use nix::sys::socket::shutdown;
 
+use crate::files;
 use crate::interrupt;
 
 use super::record::{self, Console};
@@ -69,7 +70,7 @@ pub(crate) struct Reserved {
 pub(crate) fn reserve(name: &str, console: &Console) -> anyhow::Result<Reserved> {
     // The screen may be that of a QEMU that runs; one that starts takes its place.
     end_process(name)?;
-    record::private_directory(Path::new(DIRECTORY))?;
+    files::private_directory(Path::new(DIRECTORY))?;
     let address = (console.listen, console.port());
     let port = match TcpListener::bind(address) {
         Ok(port) => port,
@@ -119,7 +120,7 @@ impl Reserved {
 /// Ends the process of a console whose QEMU has gone, and removes the sockets of both. That there is none is no failure.
 pub(crate) fn end(name: &str) -> anyhow::Result<()> {
     end_process(name)?;
-    record::remove(&screen(name))
+    files::remove(&screen(name))
 }
 
 fn end_process(name: &str) -> anyhow::Result<()> {
@@ -147,7 +148,7 @@ fn end_process(name: &str) -> anyhow::Result<()> {
             return Err(error).with_context(|| format!("cannot connect to {}", path.display()));
         }
     }
-    record::remove(&path)
+    files::remove(&path)
 }
 
 /// Serves a console: what `Reserved::serve` runs. Standard input is its port, standard output the socket that ends it.

@@ -15,13 +15,14 @@ use vnet_netlink::Endpoint;
 
 use super::config::{Config, Kind};
 use super::image::{self, Boot};
-use super::record::{self, Nic, Record, Role};
+use super::record::{Nic, Record, Role};
 use super::remote::{self, Domr};
 use super::vm::{Machine, Started};
 use super::words::{self, Names};
 use super::{dad, keys, net, refuse, until, vm};
 use crate::failure::Attempt;
-use crate::storage::undo::Undo;
+use crate::files;
+use crate::undo::Undo;
 
 /// An interface of a routing domain.
 #[derive(Clone, Debug)]
@@ -219,7 +220,7 @@ fn prepare(request: &Request, initrd: &PathBuf, undo: &mut Undo) -> anyhow::Resu
     // The kernel looks for the next archive at a multiple of four.
     bytes.resize(bytes.len().next_multiple_of(4), 0);
     bytes.extend(keys::archive(&request.name)?);
-    record::replace(&remote::directory(&request.name).join("initrd"), &bytes)
+    files::replace(&remote::directory(&request.name).join("initrd"), &bytes)
 }
 
 fn wait(request: &Request, machine: &Machine, undo: &Undo) -> anyhow::Result<()> {

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::{DIRECTORY, record, refuse};
+use super::{DIRECTORY, refuse};
 use crate::exec::Program;
+use crate::files;
 use crate::lock::Lock;
 
 /// How long `ssh-keygen` may take.
@@ -44,7 +45,7 @@ fn public(key: &Path) -> PathBuf {
 
 /// Makes a key, unless it is there.
 fn ensure(key: &Path, comment: &str) -> anyhow::Result<()> {
-    record::private_directory(&directory())?;
+    files::private_directory(&directory())?;
     let _lock = Lock::alone("keys")?;
     let there = [key, &public(key)].map(Path::exists);
     match there {
@@ -59,8 +60,8 @@ fn ensure(key: &Path, comment: &str) -> anyhow::Result<()> {
         }
     }
     let new = key.with_extension("new");
-    record::remove(&new)?;
-    record::remove(&public(&new))?;
+    files::remove(&new)?;
+    files::remove(&public(&new))?;
     let made = Program::find("ssh-keygen", LIMIT)?
         .arguments(["-q", "-t", "ed25519", "-N", "", "-C", comment, "-f"])
         .arguments([&new])
@@ -81,8 +82,8 @@ fn ensure(key: &Path, comment: &str) -> anyhow::Result<()> {
 
 /// Removes the host key of a domR.
 pub(crate) fn forget(name: &str) -> anyhow::Result<()> {
-    record::remove(&host(name))?;
-    record::remove(&host_public(name))
+    files::remove(&host(name))?;
+    files::remove(&host_public(name))
 }
 
 /// What a domR is given: an archive that follows its initrd. Makes the keys that are not there yet.

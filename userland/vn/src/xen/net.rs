@@ -8,7 +8,7 @@ use vnet_netlink::{Endpoint, Links, NetConfig};
 use super::refuse;
 use crate::lock::Lock;
 use crate::plan::{self, Create, Delete, Step};
-use crate::storage::undo::Undo;
+use crate::undo::Undo;
 use crate::world::{Kernel, World};
 
 /// What there was to make.

@@ -2,18 +2,16 @@
 
 //! What is written down of machines: for each what was asked for, and what `xl` was told.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{ErrorKind, Write};
 use std::net::Ipv4Addr;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
+use super::DIRECTORY;
 use super::remote::Domr;
 use super::vnc::Password;
-use super::{DIRECTORY, words};
+use crate::files;
+use crate::records::Records;
 
 /// What a machine is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,8 +68,8 @@ pub(crate) struct Record {
     pub(crate) complete: bool,
 }
 
-fn path(name: &str) -> PathBuf {
-    Path::new(DIRECTORY).join(format!("{name}.json"))
+fn records() -> Records<'static> {
+    Records(Path::new(DIRECTORY))
 }
 
 /// What `xl` is told of a machine.
@@ -81,129 +79,33 @@ pub(crate) fn config_path(name: &str) -> PathBuf {
 
 /// What is written down of a machine.
 pub(crate) fn read(name: &str) -> anyhow::Result<Option<Record>> {
-    let path = path(name);
-    match fs::read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        Ok(bytes) => {
-            let record = serde_json::from_slice(&bytes);
-            record
-                .map(Some)
-                .with_context(|| format!("cannot understand {}", path.display()))
-        }
-    }
+    records().read(name)
 }
 
 /// All that is written down, by name.
 pub(crate) fn all() -> anyhow::Result<Vec<Record>> {
-    let what = || format!("cannot read {DIRECTORY}");
-    let entries = match fs::read_dir(DIRECTORY) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.with_context(what)?,
-    };
-    let mut found = Vec::new();
-    for entry in entries {
-        let file = entry.with_context(what)?.file_name();
-        let name = file.to_str().and_then(|file| file.strip_suffix(".json"));
-        if let Some(name) = name.filter(|name| words::name(name).is_ok()) {
-            found.extend(read(name)?);
-        }
-    }
-    found.sort_by(|a: &Record, b| a.name.cmp(&b.name));
-    Ok(found)
+    records().all()
 }
 
 /// Replaces what is written down of a machine.
 pub(crate) fn write(record: &Record) -> anyhow::Result<()> {
-    let mut text = serde_json::to_vec_pretty(record)?;
-    text.push(b'\n');
-    replace(&path(&record.name), &text)
+    records().write(&record.name, record)
 }
 
 /// Replaces what `xl` is told.
 pub(crate) fn write_config(name: &str, text: &str) -> anyhow::Result<()> {
-    replace(&config_path(name), text.as_bytes())
+    files::replace(&config_path(name), text.as_bytes())
 }
 
 /// Removes both.
 pub(crate) fn forget(name: &str) -> anyhow::Result<()> {
-    remove(&config_path(name))?;
-    remove(&path(name))
-}
-
-/// A directory that is root's alone; those above it as usual.
-pub(crate) fn private_directory(path: &Path) -> anyhow::Result<()> {
-    let what = || format!("cannot make {}", path.display());
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).with_context(what)?;
-    }
-    match DirBuilder::new().mode(0o700).create(path) {
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        result => result.with_context(what),
-    }
-}
-
-/// Puts a file that is root's alone in place of what is there, whole.
-pub(crate) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let what = || format!("cannot write {}", path.display());
-    if let Some(parent) = path.parent() {
-        private_directory(parent)?;
-    }
-    let mut new = path.as_os_str().to_owned();
-    new.push(".new");
-    let new = PathBuf::from(new);
-    remove(&new)?;
-    let written = create(&new)
-        .and_then(|mut file| file.write_all(bytes))
-        .and_then(|()| fs::rename(&new, path));
-    if written.is_err() {
-        // The failure to write is what is told.
-        let _ = fs::remove_file(&new);
-    }
-    written.with_context(what)
-}
-
-fn create(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
-}
-
-/// Removes a file, if it is there.
-pub(crate) fn remove(path: &Path) -> anyhow::Result<()> {
-    // Where nothing can be written, what is not there cannot be removed either.
-    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound) {
-        return Ok(());
-    }
-    match fs::remove_file(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        result => result.with_context(|| format!("cannot remove {}", path.display())),
-    }
+    files::remove(&config_path(name))?;
+    records().forget(name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::test_directory::Directory;
-    use std::os::unix::fs::PermissionsExt;
-
-    #[test]
-    fn files_are_roots_alone_and_replaced_whole() {
-        let directory = Directory::new();
-        let path = directory.path().join("sub/x.json");
-        for text in ["a long text", "short"] {
-            replace(&path, text.as_bytes()).expect("written");
-            assert_eq!(fs::read_to_string(&path).expect("text"), text);
-            let mode = fs::metadata(&path).expect("a file").permissions().mode();
-            assert_eq!(mode & 0o777, 0o600);
-        }
-        let left = fs::read_dir(directory.path().join("sub")).expect("a directory");
-        assert_eq!(left.count(), 1);
-        remove(&path).expect("removed");
-        remove(&path).expect("gone already");
-    }
 
     #[test]
     fn records() {

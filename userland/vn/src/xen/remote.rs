@@ -15,6 +15,7 @@ use super::record::{self, Role};
 use super::{keys, refuse};
 use crate::exec::{Output, Program};
 use crate::failure::Refused;
+use crate::files;
 
 /// What is made for a domR and goes with it, or with a boot.
 const DIRECTORY: &str = "/run/vn/domr";
@@ -133,7 +134,7 @@ fn known_hosts(domr: &Domr) -> anyhow::Result<PathBuf> {
         );
     };
     let known = domr.directory().join("known_hosts");
-    record::replace(&known, format!("{} {kind} {bytes}\n", domr.name).as_bytes())?;
+    files::replace(&known, format!("{} {kind} {bytes}\n", domr.name).as_bytes())?;
     Ok(known)
 }
 

@@ -22,7 +22,7 @@ use super::{console, keys, limit, net, refuse, until};
 use crate::commands::warn;
 use crate::failure::{self, Attempt, Refused};
 use crate::lock::Lock;
-use crate::storage::undo::{Undo, all_or_nothing};
+use crate::undo::{Undo, all_or_nothing};
 
 /// How long a new domain may take to run, and one that was destroyed to be gone.
 const START: Duration = Duration::from_secs(60);
