@@ -20,6 +20,6 @@
 #include <net/rtnetlink.h>
 #include <net/udp_tunnel.h>
 
-#include "helpers.h"
+#include "helpers/helpers.h"
 
 #endif
