@@ -41,6 +41,13 @@ wait_for() {
 	ok "$text"
 }
 
+# is_listening TEXT FILE: until a program has said so into the file, which then goes: what the last one said is not to be taken for what the
+# next one says.
+is_listening() {
+	wait_for 10 "$1" grep -q listening "$2"
+	rm "$2"
+}
+
 # holds TEXT COMMAND...; and that it does not.
 holds() {
 	local text=$1 said

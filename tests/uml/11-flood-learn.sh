@@ -18,7 +18,7 @@ equal "nothing is known at first" "$("$VN" -n h1 -j varp list 0005 | jq '[.[] | 
 
 for i in 2 3 4; do
 	timeout 20 nsenter --net="/run/netns/a$i" tcpdump -Z root -lni eth0 -c 1 'arp and arp[6:2] == 1 and ether dst ff:ff:ff:ff:ff:ff and src 10.0.0.1' >"/tmp/arp$i" 2>"/tmp/tcpdump$i" &
-	wait_for 10 "tcpdump listens in a$i" grep -q listening "/tmp/tcpdump$i"
+	is_listening "tcpdump listens in a$i" "/tmp/tcpdump$i"
 done
 reaches a1 10.0.0.2
 for i in 2 3 4; do wait_for 5 "ARP question of a1 heard by a$i" grep -q 'who-has 10.0.0.2' "/tmp/arp$i"; done

@@ -48,7 +48,7 @@ equal "and the daemon where a1 is" "$(via h2 -j varp list 0005 | jq -r '.[] | se
 crosses() {
 	timeout 30 nsenter --net="/run/netns/$2" tcpdump -Z root -lnni eth0 -c 2 'ip6 and ether src 02:00:00:00:00:66' >"/tmp/$2" 2>"/tmp/$2.said" &
 	local listening=$! rc=0
-	wait_for 10 "$2 listens" grep -q listening "/tmp/$2.said"
+	is_listening "$2 listens" "/tmp/$2.said"
 	on "$1" python3 -c '
 import socket, sys
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)

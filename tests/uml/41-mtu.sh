@@ -34,7 +34,7 @@ for i in 1 2; do
 done
 holds "1500 bytes across" on a1 ping -q -c 5 -i 0.2 -W 2 -M 'do' -s 1472 10.0.0.2
 timeout 20 nsenter --net=/run/netns/h2 tcpdump -Z root -lni eth0 -c 2 'ip[6:2] & 0x3fff != 0' >/tmp/fragments 2>/tmp/tcpdump &
-wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+is_listening "tcpdump listens" /tmp/tcpdump
 holds "again" on a1 ping -q -c 2 -i 0.2 -W 2 -M 'do' -s 1472 10.0.0.2
 wait_for 5 "as fragments on the LAN" grep -q IP /tmp/fragments
 

@@ -17,7 +17,7 @@ reaches h1 192.0.2.2
 # heard_by NAME FILTER: a tcpdump in a customer's machine, until it has seen one such packet.
 listen() {
 	timeout 20 nsenter --net="/run/netns/$1" tcpdump -Z root -lnXi "$2" -c 1 "$3" >/tmp/heard 2>/tmp/tcpdump &
-	wait_for 10 "tcpdump listens in $1" grep -q listening /tmp/tcpdump
+	is_listening "tcpdump listens in $1" /tmp/tcpdump
 }
 
 # h1 as A: what B sent comes in.

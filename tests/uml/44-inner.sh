@@ -24,7 +24,7 @@ outer() {
 	local filter=$1
 	shift
 	timeout 20 nsenter --net=/run/netns/h2 tcpdump -Z root -lni eth0 -c 1 "$filter" >/tmp/outer 2>/tmp/tcpdump &
-	wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+	is_listening "tcpdump listens" /tmp/tcpdump
 	"$@" >/dev/null 2>&1 || true
 	wait_for 5 "on the LAN: $filter" grep -q IP /tmp/outer
 	wait

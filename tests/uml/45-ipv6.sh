@@ -47,7 +47,7 @@ wait_for 5 "learned, with the device set" learned 02:00:00:00:00:c1
 ip -n h1 -6 route add multicast ff05::/16 dev eth0 table local
 "$VN" -n h1 host set --device none
 timeout 20 nsenter --net=/run/netns/h1 tcpdump -Z root -lnnei vnif0005 -c 1 ether src 02:00:00:00:00:c2 >/tmp/heard 2>/tmp/tcpdump &
-wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+is_listening "tcpdump listens" /tmp/tcpdump
 from_link 0200000000c2
 wait_for 5 "without it, it is delivered" grep -q 02:00:00:00:00:c2 /tmp/heard
 never "and not learned" learned 02:00:00:00:00:c2

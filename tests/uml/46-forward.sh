@@ -56,7 +56,7 @@ once() {
 	local i
 	for i in 2 3 4; do
 		timeout 30 nsenter --net="/run/netns/a$i" tcpdump -Z root -lni eth0 'udp port 4242 or udp port 4243' >"/tmp/heard$i" 2>"/tmp/dump$i" &
-		wait_for 10 "a$i listens" grep -q listening "/tmp/dump$i"
+		is_listening "a$i listens" "/tmp/dump$i"
 	done
 	for i in 1 2 3 4 5; do
 		on a1 socat -u - UDP4-DATAGRAM:10.0.0.255:4242,broadcast <<<"$1 $i"

@@ -24,7 +24,7 @@ hears() {
 	local host=$1 filter=$2
 	shift 2
 	timeout 30 nsenter --net="/run/netns/$host" tcpdump -Z root -c 1 -lni any "$filter" >/tmp/heard 2>/tmp/dump &
-	wait_for 10 "$host listens for $filter" grep -q listening /tmp/dump
+	is_listening "$host listens for $filter" /tmp/dump
 	"$@"
 	wait_for 10 "and hears it" grep -q . /tmp/heard
 	wait

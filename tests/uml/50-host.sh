@@ -62,7 +62,7 @@ reaches a1 10.0.0.2
 # TTL and underlay device.
 "$VN" -n h1 host set --ttl 7 --device eth0
 timeout 20 nsenter --net=/run/netns/h2 tcpdump -Z root -lnvi eth0 -c 1 'udp port 11798 and src 192.0.2.1' >/tmp/ttl 2>/tmp/tcpdump &
-wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+is_listening "tcpdump listens" /tmp/tcpdump
 reaches a1 10.0.0.2
 wait_for 5 "sent with TTL 7" grep -q 'ttl 7,' /tmp/ttl
 refused "a device that is not there" nosuch -n h1 host set --device nosuch

@@ -68,7 +68,7 @@ holds "what was doubled was dropped" test "$(counter h2 0005 rx-replay)" -ge $((
 "$VN" -n h2 net set 0005 --max-senders 1
 reaches a1 10.0.0.2
 timeout $((60 * SLOW)) nsenter --net=/run/netns/lan tcpdump -Z root -Uni lan -w /tmp/old.pcap -c 1 'src 192.0.2.1 and dst 192.0.2.2 and udp dst port 1798 and udp[4:2] > 100' 2>/tmp/tcpdump &
-wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+is_listening "tcpdump listens" /tmp/tcpdump
 holds "a frame of h1" pings a1 10.0.0.2
 wait
 evicted=$(counter h2 0005 evicted)
@@ -98,7 +98,7 @@ reaches a1 10.0.0.2
 "$VN" -n h1 net create 0006 --seal auth
 timeout $((60 * SLOW)) nsenter --net=/run/netns/lan tcpdump -Z root -Uni lan -w /tmp/open.pcap 'src 192.0.2.1 and udp dst port 1798 and udp[8:2] < 4' 2>/tmp/tcpdump &
 listener=$!
-wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+is_listening "tcpdump listens" /tmp/tcpdump
 on a1 ./frames.py send eth0 ff:ff:ff:ff:ff:ff 02:00:00:00:00:01 100000000 &
 sender=$!
 rounds=$(less 20 4)

@@ -263,7 +263,7 @@ sends_from() {
 	local listening rc=0
 	timeout 30 nsenter --net=/run/netns/h3 tcpdump -Z root -lnni eth0 -c 1 "src host $ADDRESS and udp dst port 1798 and $1" >/tmp/heard 2>/tmp/tcpdump &
 	listening=$!
-	wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+	is_listening "tcpdump listens" /tmp/tcpdump
 	sends 02:00:00:00:02:01 $HERE:01
 	wait $listening || rc=$?
 	equal "$1" "$rc" 0

@@ -23,7 +23,7 @@ key_file() { echo "/tmp/key.$1"; }
 capture() {
 	timeout $((60 * SLOW)) nsenter --net=/run/netns/lan tcpdump -Z root -Uni lan -w "/tmp/$1.pcap" -c "$3" "$2" >/tmp/captured 2>/tmp/tcpdump &
 	captures=$!
-	wait_for 10 "tcpdump listens" grep -q listening /tmp/tcpdump
+	is_listening "tcpdump listens" /tmp/tcpdump
 }
 captured() { wait "$captures" || fail "tcpdump captured it"; }
 

@@ -9,10 +9,9 @@ command -v iperf3 >/dev/null || fail "iperf3 is not there"
 two_customers
 # server: iperf3 for one run on a2.
 server() {
-	: >"$WORK/server"
 	on a2 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
 	server=$!
-	wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
+	is_listening "iperf3 listens" "$WORK/server"
 }
 # packets HOST DIRECTION: of vnif0005, as the stack counts them.
 packets() { on "$1" ip -s -j link show vnif0005 | jq ".[0].stats64.$2.packets"; }

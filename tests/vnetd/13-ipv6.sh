@@ -36,7 +36,7 @@ holds "the device is not set any more" ctl h1 host-set '{"device": 0}'
 reaches a1 10.0.0.2
 timeout 20 nsenter --net="/run/netns/${NS}h1" tcpdump -Z root -lnni vnif0005 -c 1 ether src 02:00:00:00:00:c2 >"$WORK/heard" 2>"$WORK/tcpdump" &
 listening=$!
-wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+is_listening "tcpdump listens" "$WORK/tcpdump"
 holds "data from an address of the link" from_link 0200000000c2
 rc=0
 wait "$listening" || rc=$?
@@ -45,7 +45,7 @@ equal "and not learned" "$(heard 02:00:00:00:00:c2)" ""
 holds "back again" ctl h1 host-set "{\"device\": $(on h1 ip -j link show eth0 | jq '.[0].ifindex')}"
 if command -v iperf3 >/dev/null; then
 	on a2 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
-	wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
+	is_listening "iperf3 listens" "$WORK/server"
 	holds "TCP" on a1 iperf3 -c 10.0.0.2 -n 50M
 fi
 equal "h2 has lost nothing" "$(ctl h2 net-get '{"id": "0005"}' | jq '[.stats | .["rx-short"], .["rx-ecn"], .["tx-no-route"]] | add')" 0

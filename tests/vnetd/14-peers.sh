@@ -55,7 +55,7 @@ ctl h1 peer-new '{"addr": "198.51.100.4"}'
 ctl h4 peer-new '{"addr": "192.0.2.1"}'
 on a3 tcpdump -Z root -lnni eth0 -c 1000 'udp port 7777' >"$WORK/heard" 2>"$WORK/tcpdump" &
 tcpdump=$!
-wait_for 10 "tcpdump listens on a3" grep -q listening "$WORK/tcpdump"
+is_listening "tcpdump listens on a3" "$WORK/tcpdump"
 on a1 python3 -c '
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

@@ -28,7 +28,7 @@ asked=$(counter h1 0005 tx-request)
 for_it='udp dst port 1798 and udp[8:4] = 0x10001 and udp[28:4] = 0x02000000 and udp[32:2] = 0x0099'
 on lan tcpdump -Z root --immediate-mode -lnni h1 "src host 192.0.2.1 and $for_it" >"$WORK/asked" 2>"$WORK/tcpdump" &
 listening=$!
-wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+is_listening "tcpdump listens" "$WORK/tcpdump"
 on a1 ip neigh replace 10.0.0.99 lladdr 02:00:00:00:00:99 dev eth0 nud permanent
 probing() { ctl h1 varp-get '{"net": "0005", "mac": "02:00:00:00:00:99"}' | jq -e --arg state "$1" 'select(.state == $state)'; }
 on a1 ping -q -n -c 30 -i 0.2 -W 1 10.0.0.99 >/dev/null 2>&1 &
@@ -129,7 +129,7 @@ equal "what was here is not withdrawn: it may be silent" "$(counter h1 0005 tx-w
 ctl h1 net-set '{"id": "0005", "ageing": 300000, "source-port": "flow"}'
 on lan tcpdump -Z root -lnni h1 -c 1 'udp dst port 1798 and src host 192.0.2.1 and not src port 1798' >"$WORK/heard" 2>"$WORK/tcpdump" &
 listening=$!
-wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+is_listening "tcpdump listens" "$WORK/tcpdump"
 reaches a1 10.0.0.2
 rc=0
 wait "$listening" || rc=$?

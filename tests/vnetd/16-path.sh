@@ -37,7 +37,7 @@ never "what does not fit is lost where nobody can be told" on a1 ping -q -n -M d
 [ "$(counter h1 0005 tx-too-big)" -gt "$lost" ] || fail "that is counted"
 if command -v iperf3 >/dev/null; then
 	on a2 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
-	wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
+	is_listening "iperf3 listens" "$WORK/server"
 	on a1 ip route flush cache
 	holds "TCP finds the size" on a1 iperf3 -c 10.0.0.2 -n 5M
 fi
@@ -46,11 +46,10 @@ fi
 outer() {
 	local text=$1 filter=$2
 	shift 2
-	: >"$WORK/tcpdump"
 	timeout 20 nsenter --net="/run/netns/${NS}lan" tcpdump -Z root -lnni h1 -c 1 "src host 192.0.2.1 and udp dst port 1798 and $filter" \
 		>"$WORK/heard" 2>"$WORK/tcpdump" &
 	local listening=$! rc=0
-	wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+	is_listening "tcpdump listens" "$WORK/tcpdump"
 	on a1 ping -q -n -c 2 -i 0.2 -W 1 "$@" 10.0.0.2 >/dev/null || true
 	wait "$listening" || rc=$?
 	equal "$text" "$rc" 0
@@ -85,10 +84,9 @@ path_known() { on h1 ip route get 198.51.100.2 | grep 'mtu 1300'; }
 never "the path is not known" path_known
 holds "a datagram that does not fit the path" send_udp 1372
 wait_for 5 "the network says so" path_known
-: >"$WORK/tcpdump"
 timeout 20 nsenter --net="/run/netns/${NS}a2" tcpdump -Z root -lnni eth0 -c 1 udp dst port 5001 >"$WORK/heard" 2>"$WORK/tcpdump" &
 listening=$! rc=0
-wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+is_listening "tcpdump listens" "$WORK/tcpdump"
 holds "a small one of the same flow" send_udp 100
 wait "$listening" || rc=$?
 equal "it arrives" "$rc" 0

@@ -12,7 +12,7 @@ declare -A LISTENS=()
 listen() {
 	timeout 30 nsenter --net="/run/netns/${NS}lan" tcpdump -Z root -xlnni h1 -c "${3:-1}" "src host 192.0.2.1 and $2" >"$WORK/$1" 2>"$WORK/tcpdump" &
 	LISTENS[$1]=$!
-	wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+	is_listening "tcpdump listens" "$WORK/tcpdump"
 }
 heard() {
 	local rc=0

@@ -24,7 +24,7 @@ hears() {
 	shift 2
 	timeout 30 nsenter --net="/run/netns/$NS$host" tcpdump -Z root -c 1 -lni eth0 "$filter" >"$WORK/heard" 2>"$WORK/tcpdump" &
 	local listening=$!
-	wait_for 10 "$host listens for $filter" grep -q listening "$WORK/tcpdump"
+	is_listening "$host listens for $filter" "$WORK/tcpdump"
 	"$@"
 	wait "$listening" || rc=$?
 	equal "and hears it" $rc 0

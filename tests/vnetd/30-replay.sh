@@ -19,10 +19,9 @@ vm a1 h1 0005 10.1.1.1 02:00:00:05:00:01
 # listen NAMESPACE DEVICE FILTER: tcpdump until one such packet was seen.
 listen() {
 	: >"$WORK/heard"
-	: >"$WORK/tcpdump"
 	timeout 20 nsenter --net="/run/netns/$NS$1" tcpdump -Z root -lnXi "$2" -c 1 "$3" >"$WORK/heard" 2>"$WORK/tcpdump" &
 	listening=$!
-	wait_for 10 "tcpdump listens in $1" grep -q listening "$WORK/tcpdump"
+	is_listening "tcpdump listens in $1" "$WORK/tcpdump"
 }
 heard() {
 	local rc=0

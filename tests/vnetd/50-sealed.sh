@@ -37,10 +37,9 @@ equal "one host is believed" "$(senders h1)" 1
 
 # server: iperf3 for one run on a2.
 server() {
-	: >"$WORK/server"
 	on a2 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
 	server=$!
-	wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
+	is_listening "iperf3 listens" "$WORK/server"
 }
 heard() { grep -q 'flood 1' "$WORK/floods"; }
 ciphers="chacha20-poly1305"
@@ -73,10 +72,9 @@ for seal in conf auth; do
 		server
 		holds "four of them, the other way" on a1 iperf3 -c 10.0.0.2 -n 20M -P 4 -R
 		wait "$server"
-		: >"$WORK/tcpdump"
 		nsenter --net="/run/netns/${NS}a2" tcpdump -Z root -lnni eth0 -A 'udp port 7777' >"$WORK/floods" 2>"$WORK/tcpdump" &
 		tcpdump=$!
-		wait_for 10 "tcpdump listens on a2" grep -q listening "$WORK/tcpdump"
+		is_listening "tcpdump listens on a2" "$WORK/tcpdump"
 		on a1 python3 -c '
 import socket
 s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)

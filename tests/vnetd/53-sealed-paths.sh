@@ -56,9 +56,8 @@ wait_for 10 "the sender is told how much fits" told
 [ "$(counter h1 0005 tx-too-big)" -ge 1 ] || fail "counted"
 holds "what fits passes" on a1 ping -q -n -M 'do' -c 1 -W 2 -s 1184 10.0.0.3
 on a1 ip route flush cache
-: >"$WORK/server"
 on a3 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
-wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
+is_listening "iperf3 listens" "$WORK/server"
 holds "TCP finds the size" on a1 iperf3 -c 10.0.0.3 -n 5M
 
 # Questions by hand, and how large they may be.

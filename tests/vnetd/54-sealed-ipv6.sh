@@ -19,9 +19,8 @@ vm a2 h2 0005 10.0.0.2 $MAC2
 equal "the default MTU leaves room for the seal" "$(ctl h1 net-get '{"id": "0005"}' | jq .mtu)" 1392
 reaches a1 10.0.0.2
 holds "full frames" on a1 ping -q -n -M 'do' -c 5 -i 0.05 -W 2 -s 1364 10.0.0.2
-: >"$WORK/server"
 on a2 iperf3 -s -1 --forceflush >"$WORK/server" 2>&1 &
-wait_for 10 "iperf3 listens" grep -q listening "$WORK/server"
+is_listening "iperf3 listens" "$WORK/server"
 holds "a TCP stream" on a1 iperf3 -c 10.0.0.2 -n 20M
 for h in h1 h2; do
 	for c in rx-bad-seal rx-short rx-not-sealed tx-no-key; do equal "$h: no $c" "$(counter $h 0005 $c)" 0; done

@@ -20,10 +20,9 @@ believes() { [ "$(senders "$1")" -ge "$2" ]; }
 
 # capture FILE DEVICE FILTER: tcpdump on the LAN; captured FILE ends it.
 capture() {
-	: >"$WORK/tcpdump"
 	nsenter --net="/run/netns/${NS}lan" tcpdump -Z root --immediate-mode -U -s 0 -w "$1" -i "$2" "$3" >"$WORK/heard" 2>"$WORK/tcpdump" &
 	capturing=$!
-	wait_for 10 "tcpdump listens" grep -q listening "$WORK/tcpdump"
+	is_listening "tcpdump listens" "$WORK/tcpdump"
 }
 captured() {
 	kill "$capturing"
