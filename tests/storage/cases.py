@@ -192,7 +192,12 @@ def templates(lab):
     refused(s, f"vn template delete {OS}", "holds other file systems")
     refused(s, f"vn template delete {PUBLIC}/datadisk", "is no template that vn made")
     equal(lists(lab), before, "what is there")
+    # As a removal leaves it that was killed after its volume had gone.
+    s.run(f"zfs create -o vnet:template=g {OS}/gone")
+    equal([one["state"] for one in json.loads(s.run(f"vn -j template list {OS}/gone"))], ["deleting"], "state")
     s.run(f"createtmplt.sh -t {OS}/gone -f {IMAGES}/small.img -n g -s 64M", 120)
+    equal([one["state"] for one in json.loads(s.run(f"vn -j template list {OS}/gone"))], ["ready"], "state")
+    equal(s.run(f"zfs get -H -s local -o value vnet:template {OS}/gone"), "", "the mark of a removal")
     there = lists(lab)
     s.run(f"udevadm settle; mkdir -p /mnt/g && mount /dev/zvol/{OS}/gone/vmi-root-g /mnt/g")
     refused(s, f"vn template delete {OS}/gone", "is in use", "nothing was changed")

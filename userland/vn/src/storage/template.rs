@@ -242,6 +242,10 @@ fn file_system(system: &Name, undo: &mut Undo) -> anyhow::Result<PathBuf> {
         }
     }
     let facts = zfs::need(system, "filesystem")?;
+    if facts.own(property::TEMPLATE).is_some() {
+        // What a removal that did not end has put there.
+        zfs(["inherit", property::TEMPLATE, system.as_str()])?.run()?;
+    }
     match facts.mountpoint() {
         Some(path) => Ok(path),
         None => refuse(
