@@ -90,6 +90,7 @@ def dom0_initrd(out, name):
         put(f"{HERE}/dom0", f"{place}/dom0")
         put(f"{TOP}/tests/qemu/agent", f"{place}/agent")
         put(f"{HERE}/vnc.py", f"{place}/vnc.py")
+        put(f"{HERE}/reach.py", f"{place}/reach.py")
         put(f"{TOP}/build/bin/vn", f"{place}/usr/local/sbin/vn")
         put(f"{TOP}/build/module-trixie/module/vnet.ko", f"{place}/vnet.ko", 0o644)
         for script in SCRIPTS:
