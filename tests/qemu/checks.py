@@ -36,12 +36,11 @@ class Count:
         began = time.monotonic()
         try:
             function(bed)
-        except GuestError as error:
+        except Exception as error:
             self.failed += 1
-            print(f"FAIL {text}: {error}", flush=True)
-        except Exception:
-            self.failed += 1
-            print(f"FAIL {text}:\n{traceback.format_exc()}", flush=True)
+            why = f" {error}" if isinstance(error, GuestError) else f"\n{traceback.format_exc()}"
+            print(f"FAIL {text}:{why}", flush=True)
+            bed.explain()
         else:
             self.passed += 1
             print(f"ok   {text} ({time.monotonic() - began:.1f} s)", flush=True)

@@ -6,6 +6,7 @@ root, in a network namespace of its own: guests see each other and nothing else.
 """
 
 import base64
+import contextlib
 import os
 import re
 import shutil
@@ -35,8 +36,10 @@ def hardware_virtualisation():
 
 
 class Guest:
-    """One guest. `lan` is the path of a unix socket; the first guest listens on it. `more` are further arguments of QEMU; with
+    """One guest. `STATE` is a command that tells how it is. `lan` is the path of a unix socket; the first guest listens on it. `more` are further arguments of QEMU; with
     `reboot` a guest that boots again stays what it is."""
+
+    STATE = "ps; ip -d address; ip route; dmesg | tail -n 40"
 
     def __init__(
         self, name, number, lan, kernel, initramfs, directory, append=f"console=ttyS0 rdinit=/init {KERNEL_LINE}", memory=512, cpus=2,
@@ -198,6 +201,12 @@ class Bed:
     def check_alive(self):
         for guest in self.guests:
             guest.check_alive()
+
+    def explain(self):
+        """After a failure: the guests say how they are, for those who read what was said."""
+        for guest in self.guests:
+            with contextlib.suppress(GuestError, OSError):
+                guest.status(guest.STATE, 120)
 
     def close(self):
         for guest in self.guests:

@@ -33,6 +33,8 @@ def sparse(path, size):
 class Machine(Guest):
     """A guest with disks; it can be reset as by a power failure."""
 
+    STATE = "ps axf; findmnt; zfs list -t all; exportfs -v; iscsiadm -m session; journalctl -n 100 --no-pager; dmesg | tail -n 60"
+
     def __init__(self, name, number, directory, lan, units=(), masked=(), disks=(), memory=1024):
         initramfs = f"/tmp/{name}.cpio"
         build(initramfs, name, f"192.0.2.{number}", units, masked)

@@ -34,6 +34,8 @@ insmod /vnet.ko
 class Host(Guest):
     """A dom0 in its QEMU. `run` and `status` are those of a guest: commands in dom0."""
 
+    STATE = "ps axfww; xl list; xenstore-ls -f; ls -l /sys/bus/xen-backend/devices; tail -n 60 /var/log/xen/*; dmesg | tail -n 60"
+
     def __init__(self, name, number, directory, lan, memory=2560, dom0=1280):
         self.number = number
         initrd, xen = f"/tmp/{name}.initrd", f"/tmp/{name}.xen"
