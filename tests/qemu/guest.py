@@ -40,6 +40,8 @@ class Guest:
     `reboot` a guest that boots again stays what it is."""
 
     STATE = "ps; ip -d address; ip route; dmesg | tail -n 40"
+    # Where in the kernel they wait who cannot be woken.
+    STUCK = 'for p in /proc/[0-9]*; do [ "$(sed "s/.*) //; s/ .*//" $p/stat)" != D ] || { cat $p/comm; cat $p/stack; }; done 2>/dev/null'
 
     def __init__(
         self, name, number, lan, kernel, initramfs, directory, append=f"console=ttyS0 rdinit=/init {KERNEL_LINE}", memory=512, cpus=2,
@@ -206,7 +208,7 @@ class Bed:
         """After a failure: the guests say how they are, for those who read what was said."""
         for guest in self.guests:
             with contextlib.suppress(GuestError, OSError):
-                guest.status(guest.STATE, 120)
+                guest.status(f"{guest.STUCK}; {guest.STATE}", 120)
 
     def close(self):
         for guest in self.guests:
