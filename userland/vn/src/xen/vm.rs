@@ -27,6 +27,8 @@ use crate::undo::{Undo, all_or_nothing};
 /// How long a new domain may take to run, and one that was destroyed to be gone.
 const START: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(60);
+/// How long the program that has started a domain may take to remove what has shut down.
+const AFTERWARDS: Duration = Duration::from_secs(20);
 
 /// What is asked for.
 #[derive(Clone, Debug)]
@@ -315,7 +317,10 @@ fn unused(new: &Record) -> anyhow::Result<()> {
             warn(format_args!(
                 "an earlier start of {name} was cut off: removing what it has left"
             ));
-            remove(name, Some(&record), true)?;
+            if let Some(domain) = domains.iter().find(|domain| domain.name == *name) {
+                remove(domain)?;
+            }
+            clean_up(name, Some(&record), true)?;
         }
         _ if is_there(name) => {
             return refuse(
@@ -401,7 +406,7 @@ pub(crate) fn stop(name: &str, force: bool, timeout: Duration) -> anyhow::Result
         let record = record::read(name)?;
         let Some(domain) = xl::find(name)? else {
             let known = record.is_some();
-            remove(name, record.as_ref(), force)?;
+            clean_up(name, record.as_ref(), force)?;
             return Ok(known);
         };
         if domain.id == 0 {
@@ -410,7 +415,8 @@ pub(crate) fn stop(name: &str, force: bool, timeout: Duration) -> anyhow::Result
         if !force {
             shut_down(&domain, timeout)?;
         }
-        remove(name, record.as_ref(), force)?;
+        remove(&domain)?;
+        clean_up(name, record.as_ref(), force)?;
         Ok(true)
     };
     let what = Attempt::new(format_args!("stop {name}"));
@@ -430,33 +436,50 @@ fn shut_down(domain: &Domain, timeout: Duration) -> anyhow::Result<()> {
         ));
         return Ok(());
     }
-    if !until(timeout, || gone(domain))? {
+    if !until(timeout, || ended(domain))? {
         warn(format_args!(
             "{name} has not shut down within {} s, and is destroyed",
             timeout.as_secs()
         ));
+        return Ok(());
     }
+    // The program that has started it takes its devices away, and its name; two that do so would get in each other's way.
+    until(AFTERWARDS, || Ok(xl::find(name)?.is_none()))?;
     Ok(())
+}
+
+/// Whether a domain runs no more: then it is gone, or Xen is about to remove it.
+fn ended(domain: &Domain) -> anyhow::Result<bool> {
+    let ended = |other: &Domain| ["shutdown", "crashed", "dying"].contains(&other.state());
+    Ok(xl::list()?
+        .iter()
+        .all(|other| other.id != domain.id || ended(other)))
 }
 
 fn gone(domain: &Domain) -> anyhow::Result<bool> {
     Ok(xl::list()?.iter().all(|other| other.id != domain.id))
 }
 
-/// Ends a domain and removes what there is of the machine. The record goes last, so that the same command again does the rest.
-fn remove(name: &str, record: Option<&Record>, force: bool) -> anyhow::Result<()> {
-    if let Some(domain) = xl::find(name)? {
+/// Ends a domain. One that runs no more stays, without its name, as long as dom0 uses its memory for data that it has not sent yet.
+fn remove(domain: &Domain) -> anyhow::Result<()> {
+    if let Some(domain) = xl::find(&domain.name)? {
         xl::destroy(&domain)?;
-        if !until(END, || gone(&domain))? {
-            return refuse(
-                format!(
-                    "{name} was destroyed and is not gone after {} s",
-                    END.as_secs()
-                ),
-                "xl list shows its state; a disk that does not answer holds it",
-            );
-        }
     }
+    if until(END, || gone(domain))? {
+        return Ok(());
+    }
+    refuse(
+        format!(
+            "{} runs no more, but Xen has not freed its memory after {} s",
+            domain.name,
+            END.as_secs()
+        ),
+        "dom0 still has data of it on the way to a disk or a network that does not answer; the same command again does the rest",
+    )
+}
+
+/// Removes what there is of a machine that runs no more. The record goes last, so that the same command again does the rest.
+fn clean_up(name: &str, record: Option<&Record>, force: bool) -> anyhow::Result<()> {
     let Some(record) = record else {
         return Ok(());
     };
