@@ -13,6 +13,7 @@ pub(crate) mod net;
 pub(crate) mod opening;
 pub(crate) mod record;
 pub(crate) mod remote;
+pub(crate) mod sent;
 pub(crate) mod vm;
 pub(crate) mod vnc;
 pub(crate) mod words;

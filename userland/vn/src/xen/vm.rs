@@ -18,7 +18,7 @@ use super::record::{self, Console, Nic, Record, Role};
 use super::remote::{self, Domr};
 use super::vnc::Password;
 use super::xl::{self, Domain};
-use super::{console, keys, limit, net, refuse, until};
+use super::{console, keys, limit, net, refuse, sent, until};
 use crate::commands::warn;
 use crate::failure::{self, Attempt, Refused};
 use crate::lock::Lock;
@@ -444,7 +444,10 @@ fn shut_down(domain: &Domain, timeout: Duration) -> anyhow::Result<()> {
         return Ok(());
     }
     // The program that has started it takes its devices away, and its name; two that do so would get in each other's way.
-    until(AFTERWARDS, || Ok(xl::find(name)?.is_none()))?;
+    until(AFTERWARDS, || {
+        sent::free();
+        Ok(xl::find(name)?.is_none())
+    })?;
     Ok(())
 }
 
@@ -457,6 +460,7 @@ fn ended(domain: &Domain) -> anyhow::Result<bool> {
 }
 
 fn gone(domain: &Domain) -> anyhow::Result<bool> {
+    sent::free();
     Ok(xl::list()?.iter().all(|other| other.id != domain.id))
 }
 
