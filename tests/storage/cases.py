@@ -367,6 +367,8 @@ def addresses(lab):
     d.run("vn image unmount --local /images/six", 120)
     s.run(f"zfs set vnet:portals=192.0.2.1 {image}")
     refused(s, "vn image restore", "has 192.0.2.1:3260", "on the pool")
+    s.run(f"zfs set vnet:portals=192.0.2.99 {image}")
+    refused(s, "vn image restore", "this host has no address for 192.0.2.99:3260", "vnet:portals")
     s.run(f"zfs set vnet:portals=storage {image}")
     refused(s, "vn image restore", "vnet:portals", "is not an IP address")
     s.run(f"zfs inherit vnet:portals {image} && vn image restore && vn image delete {image}", 200)

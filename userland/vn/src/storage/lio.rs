@@ -6,7 +6,7 @@
 
 use std::fs;
 use std::io::{ErrorKind, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use anyhow::Context;
 
 use super::refuse;
 use crate::exec::Program;
+use crate::failure::Refused;
 
 const TARGET: &str = "/sys/kernel/config/target";
 /// The adapter whose block devices are ours; targetcli counts its own from 0.
@@ -189,17 +190,30 @@ pub(crate) fn open_portals(iqn: &str, wanted: &[String]) -> anyhow::Result<()> {
         let path = portals(iqn).join(name);
         match fs::create_dir(&path) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
-                return refuse(
-                    format!("another program, or a target with other portals, has {name}"),
-                    "a host listens either on all of its addresses or on some, and once on each: ss -ltnp \
-                     shows who does; set vnet:portals on the pool, for all images alike, then: vn image restore",
-                );
-            }
-            result => result.with_context(|| format!("cannot make {}", path.display()))?,
+            Err(error) => return Err(not_opened(name, &path, error)),
+            Ok(()) => {}
         }
     }
     Ok(())
+}
+
+/// Why a portal cannot be opened. The kernel says EINVAL to whatever is wrong with one: a socket is told more.
+fn not_opened(name: &str, path: &Path, error: std::io::Error) -> anyhow::Error {
+    let reason = TcpListener::bind(name).err();
+    match reason.as_ref().map(std::io::Error::kind) {
+        Some(ErrorKind::AddrInUse) => Refused::new(format!(
+            "another program, or a target with other portals, has {name}"
+        ))
+        .hint(
+            "a host listens either on all of its addresses or on some, and once on each: ss -ltnp shows who does; set \
+             vnet:portals on the pool, for all images alike, then: vn image restore",
+        )
+        .into(),
+        Some(ErrorKind::AddrNotAvailable) => Refused::new(format!("this host has no address for {name}"))
+            .hint("ip address shows those it has; set vnet:portals to some of them, then: vn image restore")
+            .into(),
+        _ => anyhow::Error::new(error).context(format!("cannot make {}", path.display())),
+    }
 }
 
 fn acls(export: &Export, group: &Path, lun: &Path) -> anyhow::Result<()> {
