@@ -346,6 +346,17 @@ def chap(lab):
     s.run(f"vn image delete {USER}/i0010", 120)
 
 
+@check("an image is removed while the NFS server's caches are marked to be emptied later", short=True)
+def remembered(lab):
+    """The kernel removes nothing from a cache that is emptied more than once in a second."""
+    s, d = lab.storage, lab.dom0
+    image = f"{USER}/i0012"
+    s.run(f"vn image create {image} --template {OS}/small", 120)
+    s.run("for i in $(seq 10); do for c in nfsd.fh nfsd.export; do echo 1 >/proc/net/rpc/$c/flush; done; done")
+    d.run(f"mkdir -p /tmp/i && mount -t nfs -o vers=3,nolock 192.0.2.1:/{image} /tmp/i && ls /tmp/i && umount /tmp/i && rmdir /tmp/i", 60)
+    s.run(f"grep -w /{image} /proc/net/rpc/nfsd.export/content && vn image delete {image}", 120)
+
+
 @check("over IPv6, and only at the addresses that vnet:portals tells")
 def addresses(lab):
     s, d = lab.storage, lab.dom0

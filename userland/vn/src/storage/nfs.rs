@@ -6,7 +6,8 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
@@ -21,6 +22,8 @@ const MOUNTED: &str = "/var/lib/nfs/rmtab";
 /// A file system that is not mounted is not exported in its mount point's place.
 const OPTIONS: &str = "rw,sync,no_root_squash,no_subtree_check,mountpoint";
 const LIMIT: Duration = Duration::from_secs(60);
+/// The kernel's caches, below /proc/net/rpc, that hold directories.
+const CACHES: [&str; 2] = ["nfsd.fh", "nfsd.export"];
 
 /// A host, network or name with wildcards, as exports(5) has it; no spaces, no options.
 pub(crate) fn host(text: &str) -> Result<String, String> {
@@ -67,14 +70,14 @@ fn text_of(path: &Path) -> anyhow::Result<&str> {
 
 /// Exports a directory to these hosts, and to no others.
 pub(crate) fn export(guid: u64, directory: &Path, hosts: &[String]) -> anyhow::Result<()> {
+    if hosts.is_empty() {
+        return unexport(guid);
+    }
     let path = text_of(directory)?;
     for host in exported(guid)? {
         if !hosts.contains(&host.0) || host.1 != path {
             exportfs(&["-u", &client(&host.0, &host.1)])?.output()?;
         }
-    }
-    if hosts.is_empty() {
-        return forget(guid);
     }
     write(guid, path, hosts)?;
     for host in hosts {
@@ -201,11 +204,50 @@ pub(crate) fn unexport(guid: u64) -> anyhow::Result<()> {
             }
         }
     }
-    if !all.is_empty() {
-        // The kernel forgets the file system, which could not be unmounted else.
-        exportfs(&["-f"])?.run()?;
+    let mut paths: Vec<_> = all.into_iter().map(|(_, path)| path).collect();
+    paths.dedup();
+    for path in paths {
+        release(&path)?;
     }
     forget(guid)
+}
+
+/// Has the kernel forget a directory that is exported no more: until then its file system cannot be unmounted.
+///
+/// A cache of the kernel that is emptied twice in one second is marked to be so at the next one, and nothing is removed: see
+/// write_flush() in its net/sunrpc/cache.c. exportfs empties them whenever it has done something, so that is not rare.
+fn release(path: &str) -> anyhow::Result<()> {
+    let deadline = Instant::now() + LIMIT;
+    exportfs(&["-f"])?.run()?;
+    while CACHES
+        .iter()
+        .any(|cache| holds(&read(cache, "content"), path))
+    {
+        if Instant::now() >= deadline {
+            return refuse(
+                format!("the NFS server does not let go of {path}"),
+                "exportfs -v shows what is exported; the same command again goes on",
+            );
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
+        let marked = CACHES.map(|cache| read(cache, "flush").trim().parse().unwrap_or(0));
+        if marked.iter().all(|mark| *mark < now) {
+            exportfs(&["-f"])?.run()?;
+        } else {
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+    Ok(())
+}
+
+/// What is not there is empty: without an NFS server there is no cache.
+fn read(cache: &str, file: &str) -> String {
+    fs::read_to_string(format!("/proc/net/rpc/{cache}/{file}")).unwrap_or_default()
+}
+
+/// Whether a cache has a directory. What counts no more has a number sign before it, and is held all the same.
+fn holds(content: &str, path: &str) -> bool {
+    content.split_whitespace().any(|word| word == path)
 }
 
 /// The hosts that have mounted a directory or something below it, as far as the server knows.
@@ -284,6 +326,10 @@ mod tests {
         assert_eq!(parse(text), [pair("192.0.2.1"), pair("2001:db8::1")]);
         let table = "/tank/i1\t192.0.2.1(rw)\n/tank/i10\t192.0.2.1(rw)\n/tank/i1\t192.0.2.2(rw)\n";
         assert_eq!(count(table, "/tank/i1"), 2);
+        let content =
+            "#path domain(flags)\n# /tank/i1\t192.0.2.1(rw,uuid=0:1)\n* 6 0x0000 /tank/i2\n";
+        assert!(holds(content, "/tank/i1") && holds(content, "/tank/i2"));
+        assert!(!holds(content, "/tank/i") && !holds(content, "/tank/i10"));
         let table = "192.0.2.1:/tank/i1:0x00000001\n192.0.2.2:/tank/i10:0x00000001\n\
             2001;db8;;1:/tank/i1/sub:0x00000002\nbroken\nx:/y\n";
         assert_eq!(
