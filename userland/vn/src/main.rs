@@ -27,6 +27,7 @@ mod storage;
 mod test_directory;
 mod timestamp;
 mod undo;
+mod until;
 mod world;
 mod xen;
 

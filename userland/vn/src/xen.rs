@@ -19,8 +19,6 @@ pub(crate) mod vnc;
 pub(crate) mod words;
 pub(crate) mod xl;
 
-use std::time::{Duration, Instant};
-
 use crate::failure::Refused;
 
 /// Where everything is that `vn` writes down of machines.
@@ -29,19 +27,4 @@ pub(crate) const DIRECTORY: &str = "/etc/xen/vn";
 /// A refusal, with the next step.
 fn refuse<T>(reason: impl Into<String>, hint: impl Into<String>) -> anyhow::Result<T> {
     Err(Refused::new(reason).hint(hint).into())
-}
-
-/// Asks again and again, until it is so or the time is over. For what Xen tells nobody of.
-fn until(limit: Duration, mut so: impl FnMut() -> anyhow::Result<bool>) -> anyhow::Result<bool> {
-    const PAUSE: Duration = Duration::from_millis(200);
-    let deadline = Instant::now() + limit;
-    loop {
-        if so()? {
-            return Ok(true);
-        }
-        if Instant::now() >= deadline {
-            return Ok(false);
-        }
-        std::thread::sleep(PAUSE);
-    }
 }

@@ -6,13 +6,13 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 
 use super::refuse;
 use crate::exec::Program;
+use crate::until::until;
 
 const DIRECTORY: &str = "/etc/exports.d";
 /// What is exported, as exportfs keeps it.
@@ -217,27 +217,28 @@ pub(crate) fn unexport(guid: u64) -> anyhow::Result<()> {
 /// A cache of the kernel that is emptied twice in one second is marked to be so at the next one, and nothing is removed: see
 /// write_flush() in its net/sunrpc/cache.c. exportfs empties them whenever it has done something, so that is not rare.
 fn release(path: &str) -> anyhow::Result<()> {
-    let deadline = Instant::now() + LIMIT;
     exportfs(&["-f"])?.run()?;
-    while CACHES
-        .iter()
-        .any(|cache| holds(&read(cache, "content"), path))
-    {
-        if Instant::now() >= deadline {
-            return refuse(
-                format!("the NFS server does not let go of {path}"),
-                "exportfs -v shows what is exported; the same command again goes on",
-            );
+    let released = until(LIMIT, || {
+        if !CACHES
+            .iter()
+            .any(|cache| holds(&read(cache, "content"), path))
+        {
+            return Ok(true);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
         let marked = CACHES.map(|cache| read(cache, "flush").trim().parse().unwrap_or(0));
         if marked.iter().all(|mark| *mark < now) {
             exportfs(&["-f"])?.run()?;
-        } else {
-            thread::sleep(Duration::from_millis(100));
         }
+        Ok(false)
+    })?;
+    if released {
+        return Ok(());
     }
-    Ok(())
+    refuse(
+        format!("the NFS server does not let go of {path}"),
+        "exportfs -v shows what is exported; the same command again goes on",
+    )
 }
 
 /// What is not there is empty: without an NFS server there is no cache.

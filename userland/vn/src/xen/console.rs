@@ -28,8 +28,9 @@ use crate::files;
 use crate::interrupt;
 
 use super::record::{self, Console};
+use super::refuse;
 use super::vnc::Password;
-use super::{refuse, until};
+use crate::until::until;
 
 /// Where the sockets are.
 const DIRECTORY: &str = "/run/vn/console";

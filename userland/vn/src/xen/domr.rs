@@ -19,10 +19,11 @@ use super::record::{Nic, Record, Role};
 use super::remote::{self, Domr};
 use super::vm::{Machine, Started};
 use super::words::{self, Names};
-use super::{dad, keys, net, refuse, until, vm};
+use super::{dad, keys, net, refuse, vm};
 use crate::failure::Attempt;
 use crate::files;
 use crate::undo::Undo;
+use crate::until::until;
 
 /// An interface of a routing domain.
 #[derive(Clone, Debug)]

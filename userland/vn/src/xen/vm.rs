@@ -18,11 +18,12 @@ use super::record::{self, Console, Nic, Record, Role};
 use super::remote::{self, Domr};
 use super::vnc::Password;
 use super::xl::{self, Domain};
-use super::{console, keys, limit, net, refuse, sent, until};
+use super::{console, keys, limit, net, refuse, sent};
 use crate::commands::warn;
 use crate::failure::{self, Attempt, Refused};
 use crate::lock::Lock;
 use crate::undo::{Undo, all_or_nothing};
+use crate::until::until;
 
 /// How long a new domain may take to run, and one that was destroyed to be gone.
 const START: Duration = Duration::from_secs(60);
